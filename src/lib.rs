@@ -1,4 +1,14 @@
 //! tresorpayd: a payment-notice daemon for TresorPay. This file is the code map.
 
+pub mod auth; // the token actor and its handle
+pub mod clock; // wall-clock time as the database writes it
+pub mod emit; // from a claimed row to its recorded answer
+pub mod notice; // the domain, free of SQL and HTTP
+pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
+pub mod poll; // from a notice that is due to its recorded status
+pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
+pub mod store; // all SQL: open, migrate, lease, reads, the single writer
 pub mod simulator; // the built-in TresorPay, for tests, the demo and users' integration tests
+pub mod tresorpay; // the API client, and what an answer means for the money
+pub mod watch; // wakes the workers when another connection has committed

@@ -1,0 +1,13 @@
+//! The domain: what a notice is, what states it goes through. Free of SQL and HTTP.
+
+mod amount;
+mod payload;
+mod phone;
+mod reference;
+mod status;
+
+pub use amount::Amount;
+pub use payload::{InvalidNotice, Notice, NoticeItem, PaymentMode, TaxPayer};
+pub use phone::wire_phone_number;
+pub use reference::{InvalidReference, TresorPayReference};
+pub use status::{Event, IllegalMove, RemoteStatus, Source, Status, Verdict, apply};

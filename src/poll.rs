@@ -1,0 +1,277 @@
+//! Polling: from a notice that is due to its recorded status.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Timestamp,
+    notice::{Event, RemoteStatus, Status, TresorPayReference, apply},
+    pace::{Allowance, Pace, Side},
+    store::{DueNotice, PollOutcome, PollRecord, Reads, StoreError, Writer},
+    tresorpay::{ErrorCode, Health, StatusFailure, StatusReport, TresorPay},
+};
+
+/// The worker looks at the table this often even if nothing wakes it.
+const FALLBACK_WAKE: Duration = Duration::from_secs(60);
+/// Batches under way at once: enough to hide a round trip, few enough to leave slots to emissions.
+const BATCHES_AT_ONCE: usize = 4;
+/// A missing batch endpoint is looked for again after this.
+const BATCH_RETRY: Duration = Duration::from_secs(3600);
+/// A notice is asked about again after this part of its age.
+const AGE_SHARE: u32 = 10;
+
+/// What polling needs of the settings.
+#[derive(Debug, Clone)]
+pub struct PollOptions {
+    /// Notices in one request.
+    pub batch_size: usize,
+    /// The shortest interval.
+    pub first_delay: Duration,
+    /// The longest interval.
+    pub max_delay: Duration,
+    /// A notice older than this is no longer asked about of itself.
+    pub give_up_after: Duration,
+}
+
+impl PollOptions {
+    /// How long until a notice of this age is asked about again: a tenth of its age, within the bounds, with jitter.
+    fn interval(&self, age: Duration) -> Duration {
+        let interval = (age / AGE_SHARE).clamp(self.first_delay, self.max_delay);
+        interval.mul_f64(0.9 + fastrand::f64() * 0.2)
+    }
+}
+
+/// The poll worker.
+pub struct Poller {
+    writer: Writer,
+    reads: Reads,
+    api: TresorPay,
+    pace: Pace,
+    options: PollOptions,
+    /// Until then the batch endpoint is taken for absent.
+    singles_until: Mutex<Option<Instant>>,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It recorded something; there may be more.
+    Worked,
+    /// Nothing to do before this instant or a wake-up.
+    Idle(Instant),
+}
+
+impl Poller {
+    /// A worker that has not begun.
+    pub fn new(writer: Writer, reads: Reads, api: TresorPay, pace: Pace, options: PollOptions) -> Self {
+        Self { writer, reads, api, pace, options, singles_until: Mutex::new(None) }
+    }
+
+    /// Steps until `shutdown`.
+    pub async fn run(self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+        while !shutdown.is_cancelled() {
+            if let Step::Idle(until) = self.step().await? {
+                tokio::select! {
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep_until(until.into()) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks about everything that is due, some batches at once, and records what was told.
+    pub async fn step(&self) -> Result<Step, StoreError> {
+        let now = Instant::now();
+        let window = self.options.batch_size * BATCHES_AT_ONCE;
+        let due = self.reads.due_notices(Timestamp::now(), window).await?;
+        if due.is_empty() {
+            return Ok(Step::Idle(now + FALLBACK_WAKE));
+        }
+        let due = match self.pace.allowance(Side::Status, now) {
+            Allowance::Open => due,
+            // One notice is enough to see whether TresorPay is back.
+            Allowance::Probe => due.into_iter().take(1).collect(),
+            Allowance::NotBefore(at) => return Ok(Step::Idle(at)),
+            Allowance::ProbeUnderWay => return Ok(Step::Idle(now + FALLBACK_WAKE)),
+        };
+        let batches: Vec<&[DueNotice]> = due.chunks(self.options.batch_size).collect();
+        let mut told = stream::iter(batches)
+            .map(|batch| self.ask(batch))
+            .buffer_unordered(BATCHES_AT_ONCE);
+        let mut recorded = 0;
+        while let Some(records) = told.next().await {
+            if !records.is_empty() {
+                recorded += records.len();
+                self.writer.record_polls(records).await?;
+            }
+        }
+        // A round that told nothing waits for its breaker or for the next tick; it must not spin.
+        Ok(if recorded == 0 { Step::Idle(now + self.options.first_delay.min(FALLBACK_WAKE)) } else { Step::Worked })
+    }
+
+    /// What TresorPay says of `batch`; nothing where it could not be asked.
+    async fn ask(&self, batch: &[DueNotice]) -> Vec<PollRecord> {
+        if batch.len() > 1 && self.batches_are_known() {
+            match self.ask_batch(batch).await {
+                Ok(records) => return records,
+                Err(StatusFailure::NoSuchEndpoint) => {
+                    tracing::warn!("TresorPay has no batch status endpoint here; notices are asked about one by one");
+                    *self.lock_singles() = Some(Instant::now() + BATCH_RETRY);
+                }
+                // One bad reference may spoil a batch: ask for each.
+                Err(StatusFailure::Refused(_)) => {}
+                Err(StatusFailure::Failed { .. }) => return Vec::new(),
+            }
+        }
+        self.ask_each(batch).await
+    }
+
+    async fn ask_batch(&self, batch: &[DueNotice]) -> Result<Vec<PollRecord>, StatusFailure> {
+        let references: Vec<TresorPayReference> = batch.iter().map(|notice| notice.reference.clone()).collect();
+        let reports = {
+            let _permit = self.pace.permit().await;
+            self.api.statuses(&references).await
+        };
+        self.report(reports.as_ref().err());
+        let mut reports: std::collections::HashMap<_, _> =
+            reports?.into_iter().map(|report| (report.reference.clone(), report)).collect();
+        let mut records = Vec::with_capacity(batch.len());
+        let mut missing = Vec::new();
+        for notice in batch {
+            match reports.remove(&notice.reference) {
+                Some(report) => records.push(self.record(notice, report)),
+                None => missing.push(notice.clone()),
+            }
+        }
+        records.extend(self.ask_each(&missing).await);
+        Ok(records)
+    }
+
+    /// One request each, until one fails.
+    async fn ask_each(&self, notices: &[DueNotice]) -> Vec<PollRecord> {
+        let mut records = Vec::with_capacity(notices.len());
+        for notice in notices {
+            let told = {
+                let _permit = self.pace.permit().await;
+                self.api.status(&notice.reference).await
+            };
+            self.report(told.as_ref().err());
+            match told {
+                Ok(report) => records.push(self.record(notice, report)),
+                Err(StatusFailure::Refused(detail)) => {
+                    let said = format!("{}: {detail}", ErrorCode::Refused.as_str());
+                    records.push(self.unchanged(notice, Some(said)));
+                }
+                Err(StatusFailure::NoSuchEndpoint) => {
+                    let said = format!(
+                        "{}: TresorPay knows no path for the status of this notice",
+                        ErrorCode::Misdirected.as_str()
+                    );
+                    records.push(self.unchanged(notice, Some(said)));
+                }
+                Err(StatusFailure::Failed { .. }) => break,
+            }
+        }
+        records
+    }
+
+    fn record(&self, notice: &DueNotice, report: StatusReport) -> PollRecord {
+        let event = Event::Reported(report.status.clone());
+        let to = apply(Status::Emitted, &event).unwrap_or(Status::Emitted);
+        if to == Status::Emitted {
+            let last_error = match report.status {
+                RemoteStatus::Unknown(word) => {
+                    tracing::warn!(outbox_id = notice.outbox_id, word, "TresorPay says a status that nobody knows");
+                    Some(format!("unknown_status: TresorPay says `{word}`, which is not a known status; asked again later"))
+                }
+                RemoteStatus::Live | RemoteStatus::Paid | RemoteStatus::Canceled => None,
+            };
+            return self.unchanged(notice, last_error);
+        }
+        tracing::debug!(outbox_id = notice.outbox_id, status = to.as_str(), "TresorPay tells");
+        let reason = match (&report.provider, &report.pay_date) {
+            (Some(provider), Some(date)) => format!("TresorPay says {to}: {provider}, {date}"),
+            (Some(provider), None) => format!("TresorPay says {to}: {provider}"),
+            (None, Some(date)) => format!("TresorPay says {to}: {date}"),
+            (None, None) => format!("TresorPay says {to}"),
+        };
+        let (provider, pay_date) = (report.provider, report.pay_date);
+        PollRecord {
+            outbox_id: notice.outbox_id,
+            reference: notice.reference.clone(),
+            outcome: PollOutcome::Moved { to, provider, pay_date, reason },
+            at: Timestamp::now(),
+        }
+    }
+
+    fn unchanged(&self, notice: &DueNotice, last_error: Option<String>) -> PollRecord {
+        let at = Timestamp::now();
+        let age = at.since(notice.emitted_at);
+        let (next, last_error) = if age > self.options.give_up_after {
+            let said = "poll_given_up: unpaid for longer than poll.give_up_after; ask with the command `poll`";
+            (None, Some(last_error.unwrap_or_else(|| said.to_owned())))
+        } else {
+            (Some(at.after(self.options.interval(age))), last_error)
+        };
+        PollRecord {
+            outbox_id: notice.outbox_id,
+            reference: notice.reference.clone(),
+            outcome: PollOutcome::Unchanged { next, last_error },
+            at,
+        }
+    }
+
+    /// Tells the breaker.
+    fn report(&self, failure: Option<&StatusFailure>) {
+        let health = match failure {
+            None | Some(StatusFailure::Refused(_)) => Health::Good,
+            Some(StatusFailure::NoSuchEndpoint) => Health::Neutral,
+            Some(StatusFailure::Failed { pause: Some(pause), .. }) => Health::Pause(*pause),
+            Some(StatusFailure::Failed { code: ErrorCode::NoToken | ErrorCode::ShuttingDown, .. }) => Health::Neutral,
+            Some(StatusFailure::Failed { code, detail, .. }) => {
+                tracing::debug!(code = code.as_str(), detail, "a status request failed");
+                Health::Bad
+            }
+        };
+        self.pace.report(Side::Status, health, Instant::now());
+    }
+
+    fn batches_are_known(&self) -> bool {
+        self.lock_singles().is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn lock_singles(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.singles_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_grows_with_age_within_its_bounds() {
+        let options = PollOptions {
+            batch_size: 100,
+            first_delay: Duration::from_secs(30),
+            max_delay: Duration::from_secs(6 * 3600),
+            give_up_after: Duration::from_secs(365 * 86400),
+        };
+        for (age, interval) in [(0, 30.0), (60, 30.0), (3600, 360.0), (86400, 8640.0), (86400 * 30, 21600.0)] {
+            for _ in 0..50 {
+                let seconds = options.interval(Duration::from_secs(age)).as_secs_f64();
+                assert!((interval * 0.9..=interval * 1.1).contains(&seconds), "{age}: {seconds}");
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong with the database, and whether waiting helps.
+
+use std::path::PathBuf;
+
+/// A database that cannot do what is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no file.
+    #[error("the database {0} does not exist; the daemon creates it at its first start (`tresorpayd run`), or run `tresorpayd migrate`")]
+    Missing(PathBuf),
+    /// The folder cannot be used.
+    #[error("the database's folder {path}: {why}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// Another daemon has it.
+    #[error("the database {path} is in use by another tresorpayd: {holder}; one daemon per database")]
+    Held {
+        /// The database.
+        path: PathBuf,
+        /// Who, as the lock file says.
+        holder: String,
+    },
+    /// Made for another environment or API.
+    #[error(
+        "the database {path} belongs to {key} `{found}` and this daemon is set to `{wanted}`; nothing was sent. \
+         Give each environment its own database.url, or set {key} back"
+    )]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// `environment` or `api_origin`.
+        key: &'static str,
+        /// In the file.
+        found: String,
+        /// In the settings.
+        wanted: String,
+    },
+    /// Made by a newer tresorpayd, or by something else.
+    #[error("the database {path} cannot be used: {why}")]
+    Schema {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// It went back in time.
+    #[error(
+        "the database {path} went back in time ({why}): notices emitted since then would be billed again. Nothing \
+         was sent. Put the newest copy back, or ask TresorPay what it holds before this file is used"
+    )]
+    WentBack {
+        /// The database.
+        path: PathBuf,
+        /// How that is known.
+        why: String,
+    },
+    /// The mark beside the database.
+    #[error("the mark {path}: {source}")]
+    Mark {
+        /// The mark's file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A pragma did not take.
+    #[error("the database {path} does not keep `{pragma}`: it says `{found}`; it may be on a network file system")]
+    Pragma {
+        /// The database.
+        path: PathBuf,
+        /// As asked.
+        pragma: &'static str,
+        /// As read back.
+        found: String,
+    },
+    /// A row that is not what the schema promises.
+    #[error("outbox row {id}: {why}")]
+    Row {
+        /// `outbox.id`.
+        id: i64,
+        /// What is wrong.
+        why: String,
+    },
+    /// The writer has ended.
+    #[error("the daemon is stopping")]
+    Stopped,
+    /// SQLite's own words.
+    #[error("database: {0}")]
+    Sqlite(#[from] sqlx::Error),
+}
+
+/// SQLite's primary result codes after which the same statement may succeed later.
+const PASSING: [i32; 11] = [
+    5,  // BUSY: another connection writes
+    6,  // LOCKED
+    7,  // NOMEM
+    8,  // READONLY: a file system remounted, a mode changed
+    9,  // INTERRUPT
+    10, // IOERR
+    13, // FULL
+    14, // CANTOPEN
+    15, // PROTOCOL
+    17, // SCHEMA
+    23, // AUTH
+];
+const CONSTRAINT: i32 = 19;
+
+/// The primary result code of a database error.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// Waiting may help: locked, full, out of reach, or the connection broke.
+pub(super) fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::PoolTimedOut => true,
+        error => primary_code(error).is_some_and(|code| PASSING.contains(&code)),
+    }
+}
+
+/// A rule of the schema was broken.
+pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(CONSTRAINT)
+}

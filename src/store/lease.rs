@@ -1,0 +1,62 @@
+//! One daemon per database: an advisory lock on `<database>.lock` that the kernel drops with the process.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::StoreError;
+
+/// Longest description of a holder that is read.
+const MAX_HOLDER: u64 = 200;
+
+/// Held for as long as the daemon runs.
+#[derive(Debug)]
+pub struct Lease {
+    _file: File,
+}
+
+impl Lease {
+    /// Takes the lease of `database`, or says who has it.
+    pub fn take(database: &Path) -> Result<Self, StoreError> {
+        let path = beside(database, ".lock");
+        let folder = |source: std::io::Error| StoreError::Folder {
+            path: path.clone(),
+            why: format!("{source}; the daemon must be able to write there"),
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(&path)
+            .map_err(folder)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let read = (&file).take(MAX_HOLDER).read_to_string(&mut holder);
+                let holder = holder.trim();
+                let holder = if read.is_ok() && !holder.is_empty() { holder } else { "unknown process" };
+                return Err(StoreError::Held { path: database.to_owned(), holder: holder.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(folder(source)),
+        }
+        let holder = format!("pid {}, since {}\n", std::process::id(), crate::clock::Timestamp::now());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(folder)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// `<database><suffix>`: the same folder, the same name and more.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,239 @@
+//! The single writer: one task owns the one write connection, drains its queue, commits what has come in as one
+//! transaction, then answers every caller. A database that is locked, full or out of reach delays and never drops.
+
+use std::time::Duration;
+
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError, emission, error::is_passing, mark::Mark, poll,
+    recovery,
+};
+use crate::{clock::Timestamp, pace::Backoff};
+
+/// Writes waiting for their turn; a full queue makes callers wait.
+const QUEUE: usize = 64;
+/// Between tries of a commit that the database refuses for now.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) };
+/// A refusal that lasts this long is reported, then each time as long again.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
+/// The mark's fsync may trail its writes by this much.
+const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// One caller's write.
+enum Write {
+    EmitTurn { records: Vec<EmissionRecord>, claim: Option<Claim>, claimed: Vec<ClaimedRow>, reply: Reply<Vec<ClaimedRow>> },
+    Polls { records: Vec<PollRecord>, reply: Reply<()> },
+    Recover { now: Timestamp, moved: u64, reply: Reply<u64> },
+}
+
+impl Write {
+    /// Applies it within the group's transaction; may be applied again if the group is rolled back.
+    async fn apply(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::EmitTurn { records, claim, claimed, .. } => {
+                emission::record(conn, records).await?;
+                *claimed = match claim {
+                    Some(claim) => emission::claim(conn, claim).await?,
+                    None => Vec::new(),
+                };
+                Ok(())
+            }
+            Self::Polls { records, .. } => poll::record(conn, records).await,
+            Self::Recover { now, moved, .. } => {
+                *moved = recovery::recover(conn, *now).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The last attempt that this write started.
+    fn last_attempt(&self) -> Option<i64> {
+        match self {
+            Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
+            Self::Polls { .. } | Self::Recover { .. } => None,
+        }
+    }
+
+    /// Answers the caller, who may have gone.
+    fn answer(self, result: Result<(), StoreError>) {
+        match self {
+            Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
+            Self::Polls { reply, .. } => drop(reply.send(result)),
+            Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
+        }
+    }
+}
+
+/// A handle to the writer's task; cheap to clone. The task ends when every handle is gone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Write>,
+}
+
+impl Writer {
+    /// The handle and the task.
+    pub(super) fn new(
+        options: SqliteConnectOptions,
+        conn: SqliteConnection,
+        mark: Mark,
+    ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+        let (queue, inbox) = mpsc::channel(QUEUE);
+        let task = WriterTask { options, conn: Some(conn), mark, mark_synced: Instant::now(), mark_dirty: false };
+        (Self { queue }, task.run(inbox))
+    }
+
+    /// Records finished emissions and takes the next rows, in one commit.
+    pub async fn emit_turn(
+        &self,
+        records: Vec<EmissionRecord>,
+        claim: Option<Claim>,
+    ) -> Result<Vec<ClaimedRow>, StoreError> {
+        self.ask(|reply| Write::EmitTurn { records, claim, claimed: Vec::new(), reply }).await
+    }
+
+    /// Records what polls told.
+    pub async fn record_polls(&self, records: Vec<PollRecord>) -> Result<(), StoreError> {
+        self.ask(|reply| Write::Polls { records, reply }).await
+    }
+
+    /// Puts in doubt what a crash left under way; how many rows.
+    pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    }
+
+    async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(write(reply)).await.map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+struct WriterTask {
+    options: SqliteConnectOptions,
+    /// `None` after a failure: the next try opens a new one, since SQLite leaves a failed one in a doubtful state.
+    conn: Option<SqliteConnection>,
+    mark: Mark,
+    mark_synced: Instant,
+    mark_dirty: bool,
+}
+
+impl WriterTask {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
+        let mut group = Vec::new();
+        loop {
+            let sync_at = self.mark_synced + MARK_SYNC_EVERY;
+            let received = tokio::select! {
+                received = inbox.recv_many(&mut group, QUEUE) => received,
+                () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
+                    self.sync_mark().await;
+                    continue;
+                }
+            };
+            if received == 0 {
+                self.sync_mark().await;
+                if let Some(conn) = self.conn.take() {
+                    conn.close().await?;
+                }
+                return Ok(());
+            }
+            self.commit(std::mem::take(&mut group)).await?;
+        }
+    }
+
+    /// Commits `group` and answers its callers. A write that breaks a rule fails alone.
+    async fn commit(&mut self, mut group: Vec<Write>) -> Result<(), StoreError> {
+        match self.persist(&mut group).await {
+            Ok(()) => {
+                // A request may only leave once the mark says so: without it, nobody is answered and the daemon ends.
+                if let Some(last) = group.iter().filter_map(Write::last_attempt).max() {
+                    self.mark_dirty = true;
+                    self.mark.advance(last)?;
+                }
+                for write in group {
+                    write.answer(Ok(()));
+                }
+                Ok(())
+            }
+            Err(error) if group.len() > 1 => {
+                tracing::error!(%error, writes = group.len(), "a group of writes failed; each is tried by itself");
+                for write in group {
+                    Box::pin(self.commit(vec![write])).await?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                for write in group {
+                    write.answer(Err(StoreError::Sqlite(sqlx::Error::Protocol(error.to_string()))));
+                }
+                Err(StoreError::Sqlite(error))
+            }
+        }
+    }
+
+    /// Tries until the database takes the group, or refuses it for good.
+    async fn persist(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
+        let started = Instant::now();
+        let mut reported = started;
+        let mut failures = 0;
+        loop {
+            let error = match self.try_once(group).await {
+                Ok(()) => {
+                    if reported != started {
+                        tracing::info!(seconds = started.elapsed().as_secs_f64(), "the database takes writes again");
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if let Some(conn) = self.conn.take() {
+                // Its state is unknown; whatever close says, the next try opens another.
+                let _ = conn.close_hard().await;
+            }
+            if !is_passing(&error) {
+                return Err(error);
+            }
+            if reported.elapsed() >= REPORT_AFTER {
+                reported = Instant::now();
+                tracing::error!(
+                    %error,
+                    seconds = started.elapsed().as_secs_f64(),
+                    "the database refuses writes; answers are kept in memory and nothing new is sent until it takes them"
+                );
+            }
+            failures += 1;
+            tokio::time::sleep(RETRY.delay(failures)).await;
+        }
+    }
+
+    async fn try_once(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
+        let conn = match &mut self.conn {
+            Some(conn) => conn,
+            None => self.conn.insert(SqliteConnection::connect_with(&self.options).await?),
+        };
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
+        for write in group {
+            write.apply(conn).await?;
+        }
+        sqlx::query("COMMIT").execute(conn).await?;
+        Ok(())
+    }
+
+    async fn sync_mark(&mut self) {
+        if std::mem::take(&mut self.mark_dirty) {
+            let mark = self.mark.clone();
+            let synced = tokio::task::spawn_blocking(move || mark.sync()).await;
+            if !matches!(synced, Ok(Ok(()))) {
+                tracing::warn!("the mark beside the database could not be made durable; it is tried again");
+                self.mark_dirty = true;
+            }
+        }
+        self.mark_synced = Instant::now();
+    }
+}

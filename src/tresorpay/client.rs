@@ -1,0 +1,283 @@
+//! Requests to the TresorPay API. Each is sent once; only a 401 is followed by one more with a new token.
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::{
+    Certificate, Client, Method, Proxy, RequestBuilder,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+    redirect,
+};
+use url::Url;
+
+use super::{
+    ErrorCode,
+    exchange::{Answer, Body, Exchange, NoAnswer, Unsent, send},
+    problem::Problem,
+    wire::{EmitRequest, StatusAnswer},
+};
+use crate::{
+    auth::{AccessToken, Auth},
+    notice::{Notice, RemoteStatus, TresorPayReference},
+    settings::OtherPhoneNumbers,
+};
+
+/// Largest answer to an emission that is read, in bytes.
+const MAX_EMIT_BODY: usize = 64 * 1024;
+/// Largest answer to a status request, in bytes for each notice asked for, and at least.
+const MAX_STATUS_BODY_EACH: usize = 2 * 1024;
+const MIN_STATUS_BODY: usize = 64 * 1024;
+/// Below the idle time-out of any server: a request is never written to a connection about to be closed.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(900);
+const USER_AGENT: &str = concat!("tresorpayd/", env!("CARGO_PKG_VERSION"));
+const JSON: &str = "application/json";
+
+/// How connections are made.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// DNS, TCP, TLS and proxy together.
+    pub connect_timeout: Duration,
+    /// The whole exchange, to the last byte of the answer.
+    pub request_timeout: Duration,
+    /// `None`: `HTTPS_PROXY` and `NO_PROXY`.
+    pub proxy: Option<Url>,
+    /// PEM roots that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Idle connections kept.
+    pub max_idle: usize,
+}
+
+/// Why no HTTP client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpClientError {
+    /// `api.ca_file` cannot be read.
+    #[error("api.ca_file {path}: {source}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Certificates, proxy or TLS set-up.
+    #[error("HTTP client: {0}")]
+    Build(#[from] reqwest::Error),
+}
+
+/// A client that never retries, never follows a redirect and never keeps a connection for as long as a second.
+pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
+    // Another part of this process may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .http1_only()
+        .retry(reqwest::retry::never())
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.request_timeout)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(options.max_idle);
+    if let Some(proxy) = &options.proxy {
+        builder = builder.proxy(Proxy::all(proxy.clone())?);
+    }
+    if let Some(path) = &options.ca_file {
+        let pem = std::fs::read(path)
+            .map_err(|source| HttpClientError::CaFile { path: path.clone(), source })?;
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
+    }
+    Ok(builder.build()?)
+}
+
+/// What TresorPay says of one notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusReport {
+    /// Its reference.
+    pub reference: TresorPayReference,
+    /// Its status.
+    pub status: RemoteStatus,
+    /// Who took the payment, as TresorPay names it.
+    pub provider: Option<String>,
+    /// When, as TresorPay writes it: a local date-time without offset.
+    pub pay_date: Option<String>,
+}
+
+/// Why a status request told nothing.
+#[derive(Debug)]
+pub enum StatusFailure {
+    /// The endpoint does not exist there.
+    NoSuchEndpoint,
+    /// The API does not know this notice, or refuses to speak of it.
+    Refused(String),
+    /// Anything else.
+    Failed {
+        /// The stable code.
+        code: ErrorCode,
+        /// What the network or TresorPay said.
+        detail: String,
+        /// How long TresorPay asks to wait.
+        pause: Option<Duration>,
+    },
+}
+
+/// The API of one environment.
+#[derive(Clone)]
+pub struct TresorPay {
+    http: Client,
+    auth: Auth,
+    base_url: Url,
+    phones: OtherPhoneNumbers,
+}
+
+impl TresorPay {
+    /// A client of the API below `base_url`.
+    pub fn new(http: Client, auth: Auth, base_url: Url, phones: OtherPhoneNumbers) -> Self {
+        Self { http, auth, base_url, phones }
+    }
+
+    /// The base URL, as `attempt.base_url` records it.
+    pub fn base_url(&self) -> &str {
+        self.base_url.as_str().trim_end_matches('/')
+    }
+
+    /// The token actor, to see whether a request could leave at all.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// Emits `notice`. The caller has committed that it may leave.
+    pub async fn emit(&self, notice: &Notice) -> Exchange {
+        let body = match serde_json::to_vec(&EmitRequest::new(notice, self.phones)) {
+            Ok(body) => body,
+            Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
+        };
+        self.exchange(Method::POST, &["payment", "create-notice-recette"], Some(body), MAX_EMIT_BODY).await
+    }
+
+    /// The status of one notice.
+    pub async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
+        let path = ["notice-recette", "status", reference.as_str()];
+        let exchange = self.exchange(Method::GET, &path, None, MIN_STATUS_BODY).await;
+        let answer = read_status::<StatusAnswer>(exchange)?;
+        report(answer)
+            .filter(|report| report.reference == *reference)
+            .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+    }
+
+    /// The status of many; what the answer leaves out or garbles is missing from the result.
+    pub async fn statuses(
+        &self,
+        references: &[TresorPayReference],
+    ) -> Result<Vec<StatusReport>, StatusFailure> {
+        let texts: Vec<&str> = references.iter().map(TresorPayReference::as_str).collect();
+        let body = serde_json::to_vec(&texts).map_err(|error| unusable(&error.to_string()))?;
+        let limit = MIN_STATUS_BODY + MAX_STATUS_BODY_EACH * references.len();
+        let path = ["notice-recette", "status", "references"];
+        let exchange = self.exchange(Method::POST, &path, Some(body), limit).await;
+        let answers = read_status::<Vec<serde_json::Value>>(exchange)?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| serde_json::from_value(answer).ok())
+            .filter_map(report)
+            .filter(|report| references.contains(&report.reference))
+            .collect())
+    }
+
+    /// Sends with a token; after a 401, once more with a new one.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<Vec<u8>>,
+        max_body: usize,
+    ) -> Exchange {
+        let mut url = self.base_url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let token = match self.auth.token().await {
+            Ok(token) => token,
+            Err(error) => return Exchange::Unsent(Unsent::NoToken(error.to_string())),
+        };
+        let request = |token: &AccessToken| self.request(&method, &url, body.clone(), token);
+        match send(request(&token), max_body).await {
+            Exchange::Answered(Answer { status: 401, .. }) => {
+                self.auth.invalidate(token.generation()).await;
+                match self.auth.token().await {
+                    Ok(token) => send(request(&token), max_body).await,
+                    Err(error) => Exchange::Unsent(Unsent::NoToken(error.to_string())),
+                }
+            }
+            exchange => exchange,
+        }
+    }
+
+    fn request(&self, method: &Method, url: &Url, body: Option<Vec<u8>>, token: &AccessToken) -> RequestBuilder {
+        let request =
+            self.http.request(method.clone(), url.clone()).header(AUTHORIZATION, token.header());
+        match body {
+            Some(body) => request.header(CONTENT_TYPE, JSON).body(body),
+            None => request,
+        }
+    }
+}
+
+fn unusable(detail: &str) -> StatusFailure {
+    StatusFailure::Failed { code: ErrorCode::UnusableAnswer, detail: detail.to_owned(), pause: None }
+}
+
+fn report(answer: StatusAnswer) -> Option<StatusReport> {
+    Some(StatusReport {
+        reference: TresorPayReference::parse(answer.reference.as_deref()?).ok()?,
+        status: RemoteStatus::from_word(answer.status.as_deref()?),
+        provider: answer.provider.map(|text| kept(&text)),
+        pay_date: answer.pay_date.map(|text| kept(&text)),
+    })
+}
+
+/// Longest provider or date that is kept, in characters.
+const MAX_WORD: usize = 100;
+
+fn kept(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_WORD).collect()
+}
+
+fn read_status<T: serde::de::DeserializeOwned>(exchange: Exchange) -> Result<T, StatusFailure> {
+    let failed = |code, detail, pause| Err(StatusFailure::Failed { code, detail, pause });
+    match exchange {
+        Exchange::Unsent(Unsent::NoToken(why)) => failed(ErrorCode::NoToken, why, None),
+        Exchange::Unsent(Unsent::Unreachable(why)) => failed(ErrorCode::Unreachable, why, None),
+        Exchange::Unsent(Unsent::ShuttingDown) => {
+            failed(ErrorCode::ShuttingDown, "the daemon is stopping".to_owned(), None)
+        }
+        Exchange::NoAnswer(NoAnswer::TimedOut) => {
+            failed(ErrorCode::TimedOut, "no answer within api.request_timeout".to_owned(), None)
+        }
+        Exchange::NoAnswer(NoAnswer::Lost(why)) => failed(ErrorCode::ConnectionLost, why, None),
+        Exchange::Answered(answer) => read_status_answer(answer),
+    }
+}
+
+fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<T, StatusFailure> {
+    let (status, pause) = (answer.status, answer.retry_after.map(|after| after.0));
+    let bytes = match answer.body {
+        Body::Whole(bytes) => bytes,
+        Body::Cut(why) => return Err(unusable(&format!("HTTP {status}, {why}"))),
+    };
+    let failed = |code, detail| Err(StatusFailure::Failed { code, detail, pause });
+    match (status, Problem::parse(status, &bytes)) {
+        (200..=299, _) => serde_json::from_slice(&bytes)
+            .map_err(|_| unusable(&format!("HTTP {status}, the body is not the JSON of a status"))),
+        (401, _) => failed(ErrorCode::Unauthorized, "HTTP 401 with a new token too".to_owned()),
+        (429, _) => failed(ErrorCode::RateLimited, "HTTP 429".to_owned()),
+        (404 | 405 | 406 | 415 | 501, problem) if problem.as_ref().is_none_or(Problem::is_about_the_path) => {
+            Err(StatusFailure::NoSuchEndpoint)
+        }
+        (400..=499, Some(problem)) if status != 403 && status != 408 => {
+            Err(StatusFailure::Refused(format!("HTTP {status}, {}", problem.summary())))
+        }
+        (500.., problem) => failed(
+            ErrorCode::ServerError,
+            problem.map_or(format!("HTTP {status}"), |problem| format!("HTTP {status}, {}", problem.summary())),
+        ),
+        (_, _) => failed(ErrorCode::Misdirected, format!("HTTP {status}, not an answer of the API")),
+    }
+}

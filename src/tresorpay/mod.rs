@@ -1,0 +1,16 @@
+//! The API client: wire shapes, problem documents, and what an answer means for the money.
+
+mod answer;
+mod client;
+mod exchange;
+mod problem;
+mod retry_after;
+mod scrub;
+mod wire;
+
+pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
+pub use client::{HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
+pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
+pub use problem::{FieldError, Problem};
+pub use retry_after::RetryAfter;
+pub use scrub::Scrubber;

@@ -1,0 +1,169 @@
+//! JHipster problem documents (RFC 9457 with `message`, `params`, `fieldErrors`), whatever their content type.
+
+use serde::Deserialize;
+
+/// Longest text kept of any one field, in characters: these end in the database and in a log line.
+const MAX_TEXT: usize = 500;
+/// Most field errors kept.
+const MAX_FIELD_ERRORS: usize = 20;
+
+/// The parts of a problem document that say what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// For people, in French: `La service client n'est pas dans cette structure`.
+    pub title: Option<String>,
+    /// For programs: `error.SERVICE_CLIENT_NOT_FOUND`.
+    pub message: Option<String>,
+    /// One a field that failed validation.
+    pub field_errors: Vec<FieldError>,
+}
+
+/// One field that failed validation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field's path in the request.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// JSON of any type in any field: a stranger wrote it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(rename = "type")]
+    kind: Option<serde_json::Value>,
+    title: Option<serde_json::Value>,
+    status: Option<serde_json::Value>,
+    message: Option<serde_json::Value>,
+    detail: Option<serde_json::Value>,
+    field_errors: Option<serde_json::Value>,
+}
+
+impl Problem {
+    /// Reads `body` as a problem document about an answer with `http_status`.
+    ///
+    /// A proxy's or a framework's own JSON error is none: a problem has a `title` or a `type`, and either a
+    /// `message` or a `status` that repeats the HTTP status; a `status` that differs disqualifies it.
+    pub fn parse(http_status: u16, body: &[u8]) -> Option<Self> {
+        let document: Document = serde_json::from_slice(body).ok()?;
+        let title = text(document.title.as_ref());
+        let message = text(document.message.as_ref());
+        let named = title.is_some() || text(document.kind.as_ref()).is_some();
+        let status = document.status.as_ref().filter(|status| !status.is_null());
+        let same_status = status.map(|status| status.as_u64() == Some(u64::from(http_status)));
+        if !named || same_status == Some(false) || (message.is_none() && same_status.is_none()) {
+            return None;
+        }
+        Some(Self {
+            title: title.or_else(|| text(document.detail.as_ref())),
+            message,
+            field_errors: field_errors(document.field_errors.as_ref()),
+        })
+    }
+
+    /// The document only says that this path, method or media type does not exist there: a wrong base URL, not a
+    /// word about a notice.
+    pub fn is_about_the_path(&self) -> bool {
+        matches!(
+            self.message.as_deref(),
+            Some("error.http.404" | "error.http.405" | "error.http.406" | "error.http.415")
+        )
+    }
+
+    /// `message: title (field: message; …)`, on one line.
+    pub fn summary(&self) -> String {
+        let mut summary = match (&self.message, &self.title) {
+            (Some(message), Some(title)) => format!("{message}: {title}"),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (None, None) => "a problem without words".to_owned(),
+        };
+        if !self.field_errors.is_empty() {
+            let fields: Vec<_> =
+                self.field_errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+            summary.push_str(&format!(" ({})", fields.join("; ")));
+        }
+        summary
+    }
+}
+
+fn text(value: Option<&serde_json::Value>) -> Option<String> {
+    let text = value?.as_str()?.trim();
+    (!text.is_empty()).then(|| one_line(text))
+}
+
+/// At most [`MAX_TEXT`] characters, control characters replaced by blanks.
+fn one_line(text: &str) -> String {
+    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn field_errors(value: Option<&serde_json::Value>) -> Vec<FieldError> {
+    let Some(serde_json::Value::Array(errors)) = value else { return Vec::new() };
+    errors
+        .iter()
+        .take(MAX_FIELD_ERRORS)
+        .filter_map(|error| {
+            let field = text(error.get("field"))?;
+            let object = text(error.get("objectName"));
+            let field = object.map_or(field.clone(), |object| format!("{object}.{field}"));
+            Some(FieldError { field, message: text(error.get("message")).unwrap_or_default() })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Problem;
+
+    #[test]
+    fn reads_the_documented_example() {
+        let body = r#"{"type":"https://www.jhipster.tech/problem/problem-with-message",
+            "title":"La service client n'est pas dans cette structure","status":400,
+            "instance":"/api/public/v1/payment/create-notice-recette",
+            "message":"error.SERVICE_CLIENT_NOT_FOUND","params":"appTransaction"}"#;
+        let problem = Problem::parse(400, body.as_bytes()).unwrap();
+        assert_eq!(
+            problem.summary(),
+            "error.SERVICE_CLIENT_NOT_FOUND: La service client n'est pas dans cette structure"
+        );
+        assert!(!problem.is_about_the_path());
+    }
+
+    #[test]
+    fn reads_field_errors() {
+        let body = r#"{"type":"x","title":"Method argument not valid","status":400,"message":"error.validation",
+            "fieldErrors":[{"objectName":"notice","field":"netTotal","message":"NotNull"},{"field":7},null]}"#;
+        let problem = Problem::parse(400, body.as_bytes()).unwrap();
+        assert_eq!(
+            problem.summary(),
+            "error.validation: Method argument not valid (notice.netTotal: NotNull)"
+        );
+    }
+
+    #[test]
+    fn other_peoples_json_is_no_problem_document() {
+        for body in [
+            r#"{"message":"no Route matched with those values"}"#,
+            r#"{"timestamp":"2026","status":404,"error":"Not Found","message":"No message available","path":"/x"}"#,
+            r#"{"title":"x","status":500,"message":"error.x"}"#,
+            r#"{"title":"x"}"#,
+            r#"{"title":7,"status":404}"#,
+            "[]",
+            "null",
+            "\"title\"",
+            "<html>",
+            "",
+        ] {
+            assert_eq!(Problem::parse(404, body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_path_is_told_apart() {
+        for message in ["error.http.404", "error.http.405", "error.http.406", "error.http.415"] {
+            let body = format!(r#"{{"title":"Not Found","status":404,"message":"{message}"}}"#);
+            assert!(Problem::parse(404, body.as_bytes()).unwrap().is_about_the_path());
+        }
+    }
+}
