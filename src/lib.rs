@@ -1,8 +1,12 @@
 //! tresorpayd: a payment-notice daemon for TresorPay. This file is the code map.
 
+pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
+pub mod cli; // one file a command
 pub mod clock; // wall-clock time as the database writes it
 pub mod emit; // from a claimed row to its recorded answer
+pub mod lifecycle; // signals, sd_notify, watchdog
+pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
 pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
 pub mod poll; // from a notice that is due to its recorded status

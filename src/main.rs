@@ -1,3 +1,7 @@
 //! Parses the command line, runs, prints the error chain, sets the exit status.
 
-fn main() {}
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    tresorpayd::cli::Cli::parse().run()
+}

@@ -1,9 +1,8 @@
 //! Polling: from a notice that is due to its recorded status.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-    },
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -104,10 +103,9 @@ impl Poller {
             Allowance::NotBefore(at) => return Ok(Step::Idle(at)),
             Allowance::ProbeUnderWay => return Ok(Step::Idle(now + FALLBACK_WAKE)),
         };
-        let batches: Vec<&[DueNotice]> = due.chunks(self.options.batch_size).collect();
-        let mut told = stream::iter(batches)
-            .map(|batch| self.ask(batch))
-            .buffer_unordered(BATCHES_AT_ONCE);
+        let batches: Vec<Vec<DueNotice>> = due.chunks(self.options.batch_size).map(<[_]>::to_vec).collect();
+        let mut told =
+            stream::iter(batches).map(|batch| self.ask(batch)).buffer_unordered(BATCHES_AT_ONCE);
         let mut recorded = 0;
         while let Some(records) = told.next().await {
             if !records.is_empty() {
@@ -120,9 +118,9 @@ impl Poller {
     }
 
     /// What TresorPay says of `batch`; nothing where it could not be asked.
-    async fn ask(&self, batch: &[DueNotice]) -> Vec<PollRecord> {
+    async fn ask(&self, batch: Vec<DueNotice>) -> Vec<PollRecord> {
         if batch.len() > 1 && self.batches_are_known() {
-            match self.ask_batch(batch).await {
+            match self.ask_batch(&batch).await {
                 Ok(records) => return records,
                 Err(StatusFailure::NoSuchEndpoint) => {
                     tracing::warn!("TresorPay has no batch status endpoint here; notices are asked about one by one");
@@ -133,7 +131,7 @@ impl Poller {
                 Err(StatusFailure::Failed { .. }) => return Vec::new(),
             }
         }
-        self.ask_each(batch).await
+        self.ask_each(&batch).await
     }
 
     async fn ask_batch(&self, batch: &[DueNotice]) -> Result<Vec<PollRecord>, StatusFailure> {
@@ -143,7 +141,7 @@ impl Poller {
             self.api.statuses(&references).await
         };
         self.report(reports.as_ref().err());
-        let mut reports: std::collections::HashMap<_, _> =
+        let mut reports: HashMap<_, _> =
             reports?.into_iter().map(|report| (report.reference.clone(), report)).collect();
         let mut records = Vec::with_capacity(batch.len());
         let mut missing = Vec::new();

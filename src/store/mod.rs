@@ -15,5 +15,5 @@ pub use error::StoreError;
 pub use lease::Lease;
 pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_daemon};
 pub use poll::{DueNotice, PollOutcome, PollRecord};
-pub use read::Reads;
+pub use read::{Queue, Reads};
 pub use writer::Writer;

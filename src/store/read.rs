@@ -5,6 +5,30 @@ use sqlx::SqlitePool;
 use super::{DueNotice, NextDue, StoreError, emission, poll};
 use crate::clock::Timestamp;
 
+/// Open rows by status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// `PENDING`.
+    pub pending: i64,
+    /// `EMITTING`.
+    pub emitting: i64,
+    /// `UNCERTAIN`.
+    pub uncertain: i64,
+    /// `EMITTED`.
+    pub emitted: i64,
+}
+
+/// Counts entries of the partial indexes; finished rows cost nothing.
+const QUEUE: &str = "
+    SELECT
+        (SELECT count(*) FROM outbox INDEXED BY outbox_ready
+         WHERE status = 'PENDING' AND next_attempt_at IS NULL AND not_before IS not_before_passed)
+        + (SELECT count(*) FROM outbox INDEXED BY outbox_waiting
+           WHERE status = 'PENDING' AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed)),
+        (SELECT count(*) FROM outbox INDEXED BY outbox_emitting WHERE status = 'EMITTING'),
+        (SELECT count(*) FROM outbox INDEXED BY outbox_uncertain WHERE status = 'UNCERTAIN'),
+        (SELECT count(*) FROM outbox INDEXED BY outbox_emitted WHERE status = 'EMITTED')";
+
 /// A small pool of read-only connections; cheap to clone.
 #[derive(Clone)]
 pub struct Reads {
@@ -24,6 +48,12 @@ impl Reads {
     /// When there is something to emit.
     pub async fn next_due(&self) -> Result<NextDue, StoreError> {
         emission::next_due(&self.pool).await
+    }
+
+    /// How many rows are open in each status.
+    pub async fn queue(&self) -> Result<Queue, StoreError> {
+        let row: (i64, i64, i64, i64) = sqlx::query_as(QUEUE).fetch_one(&self.pool).await?;
+        Ok(Queue { pending: row.0, emitting: row.1, uncertain: row.2, emitted: row.3 })
     }
 
     /// The pool, for a connection of one's own.

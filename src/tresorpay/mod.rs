@@ -9,7 +9,7 @@ mod scrub;
 mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
-pub use client::{HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
+pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
 pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
 pub use problem::{FieldError, Problem};
 pub use retry_after::RetryAfter;

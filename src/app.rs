@@ -1,0 +1,234 @@
+//! All wiring in one place: opens, builds, spawns, and ends when asked to or when a task dies.
+
+use std::sync::Arc;
+
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{Auth, AuthOptions},
+    clock::Timestamp,
+    emit::{EmitOptions, Emitter},
+    lifecycle,
+    pace::{Backoff, Pace},
+    poll::{PollOptions, Poller},
+    schedule::Schedule,
+    settings::{Environment, OnUncertain, Settings},
+    store::{self, Binding, Lease, Reads, Writer},
+    tresorpay::{HttpOptions, TresorPay, http_client},
+    watch,
+};
+
+/// Why the daemon did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The settings name what this version cannot do, or leave out what it needs.
+    #[error("configuration: {0}")]
+    Configuration(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Http(#[from] crate::tresorpay::HttpClientError),
+    /// A schedule.
+    #[error("schedule: {0}")]
+    Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
+    /// A task ended that must not.
+    #[error("the task `{task}` ended: {why}")]
+    Task {
+        /// Its name.
+        task: &'static str,
+        /// How.
+        why: String,
+    },
+}
+
+impl AppError {
+    /// The settings or the database's binding are wrong: starting again changes nothing.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Configuration(_) | Self::Store(store::StoreError::Foreign { .. }))
+    }
+}
+
+/// What the database file is bound to under these settings.
+pub fn binding(settings: &Settings) -> Binding {
+    Binding { environment: settings.environment.as_str().to_owned(), api_origin: settings.api.origin() }
+}
+
+/// A daemon that is ready and has not begun to work.
+pub struct App {
+    settings: Settings,
+    tasks: JoinSet<(&'static str, Result<(), String>)>,
+    writer: Writer,
+    reads: Reads,
+    auth: Auth,
+    api: TresorPay,
+    pace: Pace,
+    lease: Lease,
+}
+
+impl App {
+    /// Opens the database, puts in doubt what a crash left under way, builds the client. Nothing is sent.
+    pub async fn open(settings: Settings) -> Result<Self, AppError> {
+        let credentials = settings.auth.credentials.clone().ok_or_else(|| {
+            AppError::Configuration("auth.client_id and auth.client_secret are not set".to_owned())
+        })?;
+        if settings.emit.on_uncertain != OnUncertain::Hold {
+            tracing::warn!("emit.on_uncertain: this version holds every uncertain row for an operator");
+        }
+        let http = http_client(&HttpOptions {
+            connect_timeout: settings.api.connect_timeout,
+            request_timeout: settings.api.request_timeout,
+            proxy: settings.api.proxy.clone(),
+            ca_file: settings.api.ca_file.clone(),
+            max_idle: settings.api.max_concurrency,
+        })?;
+        let (path, mark) = (&settings.database.path, &settings.database.mark);
+        let opened = store::open_for_daemon(path, mark, &binding(&settings)).await?;
+        let mut tasks = JoinSet::new();
+        let writer_task = opened.writer_task;
+        tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
+        let doubted = opened.writer.recover(Timestamp::now()).await?;
+        if doubted > 0 {
+            tracing::warn!(rows = doubted, "requests were under way when the daemon last ended: UNCERTAIN, see `tresorpayd list --status UNCERTAIN`");
+        }
+        let backoff = backoff(&settings);
+        let (auth, actor) = Auth::new(
+            http.clone(),
+            AuthOptions {
+                token_url: settings.auth.token_url.clone(),
+                client_id: credentials.client_id,
+                client_secret: credentials.client_secret,
+                scope: settings.auth.scope.clone(),
+                client_authentication: settings.auth.client_authentication,
+                backoff,
+            },
+        );
+        tasks.spawn(async move {
+            actor.await;
+            ("auth", Ok(()))
+        });
+        let phones = settings.notice.other_phone_numbers;
+        let api = TresorPay::new(http, auth.clone(), settings.api.base_url.clone(), phones);
+        let pace = Pace::new(
+            settings.api.max_concurrency,
+            settings.api.requests_per_second,
+            backoff,
+            settings.api.breaker_failures,
+        );
+        Ok(Self { settings, tasks, writer: opened.writer, reads: opened.reads, auth, api, pace, lease: opened.lease })
+    }
+
+    /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
+        let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
+        let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let schedule = Schedule::start(&[
+            (&settings.emit.schedule, Arc::clone(&emit_wake)),
+            (&settings.poll.schedule, Arc::clone(&poll_wake)),
+        ])
+        .await?;
+        let emitter =
+            Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
+        let poller = Poller::new(writer, reads.clone(), api, pace, poll_options(&settings));
+        let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
+            tasks.spawn(async move { (task, work.await) });
+        };
+        let (watched, stop) = (reads.clone(), shutdown.clone());
+        let wakes = vec![Arc::clone(&emit_wake)];
+        spawn("watch", Box::pin(async move {
+            watch::watch(watched, wakes, stop).await;
+            Ok(())
+        }));
+        let stop = shutdown.clone();
+        spawn("emit", Box::pin(async move {
+            emitter.run(emit_wake, stop).await.map_err(|error| error.to_string())
+        }));
+        let stop = shutdown.clone();
+        spawn("poll", Box::pin(async move {
+            poller.run(poll_wake, stop).await.map_err(|error| error.to_string())
+        }));
+        let stop = shutdown.clone();
+        spawn("watchdog", Box::pin(async move {
+            lifecycle::report(reads, stop).await;
+            Ok(())
+        }));
+        drop(auth);
+        tracing::info!(
+            environment = settings.environment.as_str(),
+            base_url = settings.api.base_url.as_str(),
+            database = %settings.database.path.display(),
+            "tresorpayd is ready"
+        );
+        lifecycle::notify_ready();
+        if settings.environment == Environment::Production {
+            tracing::info!("production: notices bill real taxpayers");
+        }
+        let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
+        let _ = schedule.shutdown().await;
+        drop(lease);
+        ended
+    }
+}
+
+/// Waits for the tasks: one that ends early ends the process, and after `shutdown` all have `grace` to end.
+async fn supervise(
+    tasks: &mut JoinSet<(&'static str, Result<(), String>)>,
+    shutdown: &CancellationToken,
+    grace: std::time::Duration,
+) -> Result<(), AppError> {
+    let deadline = async {
+        shutdown.cancelled().await;
+        lifecycle::notify_stopping();
+        tracing::info!("stopping: nothing more is claimed, what is under way is finished");
+        tokio::time::sleep(grace).await;
+    };
+    tokio::pin!(deadline);
+    loop {
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            () = &mut deadline => {
+                tracing::warn!("shutdown.grace is over with requests under way: they will be UNCERTAIN at the next start");
+                tasks.shutdown().await;
+                return Ok(());
+            }
+        };
+        match ended {
+            None => {
+                tracing::info!("stopped");
+                return Ok(());
+            }
+            Some(Ok((_, Ok(())))) if shutdown.is_cancelled() => {}
+            Some(Ok((task, result))) => {
+                let why = result.err().unwrap_or_else(|| "it returned".to_owned());
+                return Err(AppError::Task { task, why });
+            }
+            Some(Err(error)) => return Err(AppError::Task { task: "unknown", why: error.to_string() }),
+        }
+    }
+}
+
+fn backoff(settings: &Settings) -> Backoff {
+    Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay }
+}
+
+fn emit_options(settings: &Settings) -> EmitOptions {
+    EmitOptions {
+        defaults: settings.notice.clone(),
+        max_attempts: settings.emit.max_attempts,
+        max_uncertain: settings.emit.max_uncertain,
+        backoff: backoff(settings),
+        first_poll: settings.poll.first_delay,
+        payment_page: settings.api.payment_page.clone(),
+    }
+}
+
+fn poll_options(settings: &Settings) -> PollOptions {
+    PollOptions {
+        batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
+        first_delay: settings.poll.first_delay,
+        max_delay: settings.poll.max_delay,
+        give_up_after: settings.poll.give_up_after,
+    }
+}
