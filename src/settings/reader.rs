@@ -134,7 +134,8 @@ impl<'a> Reader<'a> {
         Noted
     }
 
-    fn is_noted(&self, key: &str) -> bool {
+    /// Whether something is known to be wrong with `key` already.
+    pub(super) fn is_noted(&self, key: &str) -> bool {
         self.problems.iter().any(|problem| problem.key == key)
     }
 

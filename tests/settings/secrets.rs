@@ -1,5 +1,7 @@
 //! Secrets: unchanged on every way in, and on no way out.
 
+use std::fs;
+
 use secrecy::ExposeSecret;
 
 use crate::bench::Bench;
@@ -37,9 +39,12 @@ fn two_secrets_are_one_too_many() {
 fn what_only_asks_the_database_reads_no_secret() {
     let bench =
         Bench::new().set("auth.client_secret_file", "/nowhere/secret").credential("client_secret", "\n");
+    fs::create_dir(bench.path("credentials/client_id")).unwrap();
     assert!(bench.good().auth.credentials.is_none());
-    let keys: Vec<_> = bench.everything().problems().into_iter().map(|problem| problem.key).collect();
+    let problems = bench.everything().problems();
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(keys, ["auth.client_id", "auth.client_secret"]);
+    assert!(problems[0].message.starts_with("cannot be read"), "{}", problems[0]);
 }
 
 #[test]
