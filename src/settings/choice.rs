@@ -120,7 +120,7 @@ choice! {
 choice! {
     /// How the log is written (`log.format`).
     LogFormat {
-        /// Journald's way under systemd, else text.
+        /// The one that suits where the log goes.
         Auto = "auto",
         /// Lines for a person.
         Text = "text",

@@ -83,6 +83,18 @@ mod tests {
         }
     }
 
+    /// Near enough to a field to be one every other time.
+    const FIELD: &str = r"(\*|\?|[0-9]{1,2}|[0-9]{1,2}-[0-9]{1,3}|\*/[0-9]{1,2}|[0-9],[0-9]{2}|L|[0-9]{1,2}W|[0-7]#[0-6]|[0-7]L|[A-Z#/+-]{1,4})";
+
+    proptest::proptest! {
+        #[test]
+        fn no_expression_panics_and_the_scheduler_agrees(fields in proptest::collection::vec(FIELD, FIELDS.len())) {
+            let text = fields.join(" ");
+            let job = tokio_cron_scheduler::Job::new(&text, |_, _| ());
+            proptest::prop_assert!(job.is_ok() || CronSchedule::parse(&text).is_err());
+        }
+    }
+
     #[test]
     fn the_scheduler_accepts_what_is_accepted_here() {
         for text in ["*/5 * * * * *", "0 30 2 * * *", "0 0 8-17 * * MON-FRI"] {

@@ -45,18 +45,20 @@ fn text(path: &Path) -> Result<String, String> {
 
 /// Reads `text` as the content of the file called `name`.
 fn parse(name: &str, text: &str) -> Fragment {
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let (table, mut errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        // Only the parser's own words: the line itself may hold a secret.
-        let problem = |error: &toml::de::Error| {
-            let place = error.span().map_or_else(String::new, |span| place(text, span.start));
-            Problem::new(WHOLE_FILE, format!("{name}{place}"), format!("not valid TOML: {}", error.message()))
-        };
-        return Fragment::broken(errors.iter().map(problem).collect());
+        errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
+        return Fragment::broken(errors.iter().map(|error| syntax_problem(name, text, error)).collect());
     }
     let mut walk = Walk { name, text, fragment: Fragment::default() };
     walk.table(&[], table.get_ref());
     walk.fragment
+}
+
+/// Only the parser's own words: the line itself may hold a secret.
+fn syntax_problem(name: &str, text: &str, error: &toml::de::Error) -> Problem {
+    let place = error.span().map_or_else(String::new, |span| place(text, span.start));
+    Problem::new(WHOLE_FILE, format!("{name}{place}"), format!("not valid TOML: {}", error.message()))
 }
 
 /// Goes through the file's tables and sorts known keys from unknown ones.

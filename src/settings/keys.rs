@@ -123,6 +123,43 @@ fn section(name: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    const SHIPPED_FILE: &str = include_str!("../../config/tresorpayd.toml");
+
+    /// The keys that the shipped file shows, each with the line that shows it.
+    fn shipped() -> Vec<(String, &'static str)> {
+        let mut section = String::new();
+        let mut keys = Vec::new();
+        for line in SHIPPED_FILE.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = format!("{name}.");
+            }
+            let shown = line
+                .strip_prefix("# Example: ")
+                .or(line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')));
+            if let Some((key, _)) = shown.and_then(|shown| shown.split_once(" = ")) {
+                keys.push((format!("{section}{key}"), line));
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_key_once_in_this_order() {
+        let shipped: Vec<_> = shipped().into_iter().map(|(key, _)| key).collect();
+        let known: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+        assert_eq!(shipped, known);
+    }
+
+    #[test]
+    fn the_shipped_file_shows_the_built_in_defaults() {
+        for (key, (_, line)) in KEYS.iter().zip(shipped()) {
+            let Some(default) = key.default else { continue };
+            let shown = line.split_once(" = ").map(|(_, value)| value.trim_matches('"'));
+            assert_eq!(shown, Some(default), "{}", key.name);
+            assert!(!line.starts_with("# "), "{} has a default and is shown as an example", key.name);
+        }
+    }
+
     #[test]
     fn every_key_is_listed_once() {
         for key in KEYS {

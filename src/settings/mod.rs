@@ -1,7 +1,7 @@
 //! Layers of configuration -> validated `Settings`.
 //!
-//! Three types, in one direction: a [`layers::Fragment`] is what one source says (`file`, `environment`, `secrets`),
-//! [`layers::Merged`] is what holds for each key and where it came from, [`Settings`] is that, understood. Weak to
+//! Three types, in one direction: a `layers::Fragment` is what one source says (`file`, `environment`, `secrets`),
+//! `layers::Merged` is what holds for each key and where it came from, [`Settings`] is that, understood. Weak to
 //! strong: built-in defaults, file, environment, systemd credentials. All problems are reported at once.
 
 mod choice; // keys that take one word of a few

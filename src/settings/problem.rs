@@ -80,22 +80,29 @@ pub(super) fn shown(name: &str, value: &str) -> String {
 
 /// `text` on one line and not endless.
 pub(super) fn printable(text: &str) -> String {
-    let cut: String = text.chars().take(SHOWN_CHARS).collect();
-    let tail = if cut.len() < text.len() { "..." } else { "" };
-    format!("{}{tail}", cut.escape_debug())
+    let tail = if text.chars().nth(SHOWN_CHARS).is_some() { "..." } else { "" };
+    let escaped =
+        |c: char| if matches!(c, '"' | '\'') { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().take(SHOWN_CHARS).map(escaped).chain([tail.to_owned()]).collect()
 }
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", printable(text))
 }
 
-/// Hides all before the last `@`, whether or not the rest is a URL: a password may hold anything.
+/// Hides all before the last `@`, unless this surely is a URL without user and password: what is no URL may
+/// hold a password anywhere.
 fn without_userinfo(value: &str) -> String {
-    let Some(at) = value.rfind('@') else {
+    let Some(at) = value.rfind('@').filter(|_| !has_no_userinfo(value)) else {
         return value.to_owned();
     };
     let scheme = value.find("://").map_or(0, |found| found + "://".len()).min(at);
     format!("{}***{}", &value[..scheme], &value[at..])
+}
+
+fn has_no_userinfo(value: &str) -> bool {
+    is_web_url(value)
+        && url::Url::parse(value).is_ok_and(|url| url.username().is_empty() && url.password().is_none())
 }
 
 fn is_web_url(value: &str) -> bool {
@@ -118,6 +125,7 @@ mod tests {
             assert_eq!(shown("api.proxy", given), expected, "{given}");
         }
         assert_eq!(shown("api.base_url", "u:p@host"), "\"***@host\"");
+        assert_eq!(shown("notice.callback", "https://host/@x"), "\"https://host/@x\"");
         assert_eq!(shown("auth.client_secret", "0012"), HIDDEN);
     }
 

@@ -46,7 +46,11 @@ impl<'a> Reader<'a> {
         let entry = self.entry(key)?;
         let parsed = match &entry.value {
             ValueKind::String(text) => parse(text),
-            _ => Err("expected text in quotes".to_owned()),
+            // What `parse` says of it tells what the text must be.
+            other => Err(match parse(&other.to_string()) {
+                Ok(_) => "expected text in quotes".to_owned(),
+                Err(reason) => format!("expected text in quotes: {}", reason.trim_start_matches("expected ")),
+            }),
         };
         self.note(key, entry, parsed)
     }
@@ -130,7 +134,8 @@ impl<'a> Reader<'a> {
         Noted
     }
 
-    fn is_noted(&self, key: &str) -> bool {
+    /// Whether something is known to be wrong with `key` already.
+    pub(super) fn is_noted(&self, key: &str) -> bool {
         self.problems.iter().any(|problem| problem.key == key)
     }
 

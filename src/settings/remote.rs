@@ -177,5 +177,8 @@ fn client_secret(reader: &mut Reader<'_>) -> Read<String> {
 }
 
 fn missing(reader: &mut Reader<'_>, key: &str, credential: &str, others: &str) -> Noted {
+    if reader.is_noted(key) {
+        return Noted;
+    }
     reader.problem(key, format!("is required: give it by the systemd credential {credential}, by {others}"))
 }
