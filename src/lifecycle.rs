@@ -21,7 +21,9 @@ pub fn shutdown_on_signals() -> std::io::Result<CancellationToken> {
         next().await;
         token.cancel();
         next().await;
-        tracing::warn!("second signal: ending at once; requests under way will be UNCERTAIN at the next start");
+        tracing::warn!(
+            "second signal: ending at once; requests under way will be UNCERTAIN at the next start"
+        );
         std::process::exit(1);
     });
     Ok(shutdown)
@@ -48,11 +50,11 @@ pub async fn report(reads: Reads, shutdown: CancellationToken) {
                     "{} waiting, {} under way, {} uncertain, {} unpaid",
                     queue.pending, queue.emitting, queue.uncertain, queue.emitted
                 );
-                let mut states = vec![NotifyState::Status(&status)];
+                let mut news = vec![NotifyState::Status(&status)];
                 if watchdog.is_some() {
-                    states.push(NotifyState::Watchdog);
+                    news.push(NotifyState::Watchdog);
                 }
-                notify(&states);
+                notify(&news);
             }
             // No beat: systemd restarts a daemon whose database is gone for long.
             Err(error) => tracing::error!(%error, "the database does not answer"),

@@ -21,7 +21,9 @@ pub async fn watch(reads: Reads, wakes: Vec<Arc<Notify>>, shutdown: Cancellation
         let wait = match data_version(&reads, &mut conn).await {
             Ok(version) => {
                 if seen.replace(version) != Some(version) {
-                    wakes.iter().for_each(|wake| wake.notify_one());
+                    for wake in &wakes {
+                        wake.notify_one();
+                    }
                 }
                 INTERVAL
             }

@@ -81,7 +81,7 @@ impl Problem {
         if !self.field_errors.is_empty() {
             let fields: Vec<_> =
                 self.field_errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
-            summary.push_str(&format!(" ({})", fields.join("; ")));
+            summary = format!("{summary} ({})", fields.join("; "));
         }
         summary
     }
