@@ -52,7 +52,12 @@ impl Call {
         let ask = match body {
             None => Ask::TooLarge,
             Some(_) if operation == Operation::Other => refused(404),
-            Some(_) if operation != Operation::Page && head.method != wanted => refused(405),
+            Some(_)
+                if head.method != wanted
+                    && !(operation == Operation::Page && head.method == Method::POST) =>
+            {
+                refused(405)
+            }
             Some(body) => match operation {
                 Operation::Page => Ask::Page {
                     query: head.uri.query().unwrap_or_default().to_owned(),

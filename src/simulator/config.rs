@@ -133,6 +133,15 @@ pub struct Taxpayers {
     pub cancel_after: Delay,
 }
 
+impl Taxpayers {
+    /// Whether the shares are shares of one whole.
+    pub(super) fn make_sense(&self) -> bool {
+        let share = 0.0..=1.0;
+        let (pay, cancel) = (self.pay_share, self.cancel_share);
+        share.contains(&pay) && share.contains(&cancel) && pay + cancel <= 1.0 + f64::EPSILON
+    }
+}
+
 impl Default for Taxpayers {
     fn default() -> Self {
         Self { pay_share: 0.0, pay_after: Delay::ZERO, cancel_share: 0.0, cancel_after: Delay::ZERO }

@@ -63,8 +63,8 @@ pub async fn start(config: Config) -> Result<Simulator, StartError> {
     if !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
-    let Taxpayers { pay_share: pay, cancel_share: cancel, .. } = config.taxpayers;
-    if !(0.0..=1.0).contains(&pay) || !(0.0..=1.0).contains(&cancel) || pay + cancel > 1.0 + f64::EPSILON {
+    if !config.taxpayers.make_sense() {
+        let Taxpayers { pay_share: pay, cancel_share: cancel, .. } = config.taxpayers;
         return Err(StartError::Shares { pay, cancel });
     }
     let bind = |source| StartError::Bind { address, source };
