@@ -3,6 +3,8 @@
 
 #[path = "simulator/api.rs"]
 mod api;
+#[path = "simulator/args.rs"]
+mod args;
 #[path = "simulator/connections.rs"]
 mod connections;
 #[path = "simulator/control.rs"]

@@ -77,6 +77,11 @@ pub async fn start(config: Config) -> Result<Simulator, StartError> {
 }
 
 impl Simulator {
+    /// What it was started with. Later changes of settings do not show here.
+    pub fn config(&self) -> &Config {
+        &self.site.config
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
