@@ -1,6 +1,6 @@
 //! `tresorpayd simulator`: the command line of the simulator alone, and what it tells its user at the start.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ use super::rule::Rule;
 const DEMO_SECRET: &str = "demo-secret";
 
 /// Run a simulated TresorPay on this machine, for an application's own integration tests
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct SimulatorArgs {
     /// Loopback address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8089")]
@@ -121,6 +121,16 @@ pub struct SimulatorArgs {
     /// Print the addresses as one line of JSON, and nothing else
     #[arg(long)]
     pub json: bool,
+}
+
+/// Leaves the secret out.
+impl fmt::Debug for SimulatorArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatorArgs")
+            .field("listen", &self.listen)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SimulatorArgs {

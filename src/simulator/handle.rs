@@ -1,5 +1,6 @@
 //! Starts a simulator in this process and holds it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,12 @@ impl From<Problem> for Refusal {
 pub struct Simulator {
     site: Arc<Site>,
     address: SocketAddr,
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("origin", &self.site.origin).finish_non_exhaustive()
+    }
 }
 
 /// Starts a simulator on the current tokio runtime; it accepts connections when this returns.

@@ -228,6 +228,7 @@ async fn another_registration_keeps_its_own_references() {
     let got = read(peer.post("/payment/create-notice-recette", &body)).await.unwrap();
     assert_eq!(got.status, 200, "{}", got.text());
     let second = got.json()["reference"].as_str().unwrap().to_owned();
+    assert!(peer.sim.ledger().billed_twice().is_empty(), "two applications, two debts");
     assert_eq!(read(peer.cancel("A-1")).await.unwrap().json()["reference"], first);
     assert_eq!(peer.sim.notice(&second).unwrap().status, NoticeStatus::Emitted, "not that application's");
     peer.sim.pay(&second, None).unwrap();

@@ -93,4 +93,5 @@ async fn the_welcome_is_a_configuration() {
     }
     let own = start(Config { client_secret: "my-own-secret".to_owned(), ..Config::default() }).await.unwrap();
     assert!(!welcome(&own).contains("my-own-secret"));
+    assert!(!format!("{:?}", own.config()).contains("my-own-secret"));
 }
