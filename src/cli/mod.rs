@@ -31,7 +31,7 @@ enum Command {
     /// The whole job against a built-in TresorPay, nothing to set up
     Demo(demo::DemoArgs),
     /// The built-in TresorPay alone, for an application's own integration tests
-    Simulator(simulator::SimulatorArgs),
+    Simulator(crate::simulator::SimulatorArgs),
 }
 
 /// What a command ends with.
