@@ -27,6 +27,8 @@ use crate::{
 
 /// The worker looks at the table this often even if nothing wakes it: the schedule may be silent after a clock step.
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);
+/// After a look at the table that failed.
+const READ_RETRY: Duration = Duration::from_secs(1);
 /// Other requests hold every slot: look again after this.
 const SLOT_WAIT: Duration = Duration::from_millis(50);
 /// An emission accepted this recently means that an odd answer is about its own row.
@@ -144,7 +146,7 @@ impl Emitter {
         let finished = std::mem::take(&mut self.finished);
         let records: Vec<_> = finished.iter().map(|finished| self.record(finished)).collect();
         drop(finished);
-        let budget = if claim_more { self.budget().await? } else { Budget::none(Step::Idle(far())) };
+        let budget = if claim_more { self.budget().await } else { Budget::none(Step::Idle(far())) };
         if records.is_empty() && budget.permits.is_empty() {
             return Ok(budget.otherwise);
         }
@@ -170,38 +172,47 @@ impl Emitter {
     fn collect(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
         match finished {
             Ok(finished) => self.finished.push(finished),
-            // The row stays EMITTING and is put in doubt by the next start.
-            Err(error) => tracing::error!(%error, "an emission ended without an outcome"),
+            // Its row is EMITTING with nobody to answer for it: the process ends, and the next start puts it in doubt.
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
 
     /// How many requests may leave now, with their slots taken.
-    async fn budget(&mut self) -> Result<Budget, StoreError> {
+    async fn budget(&mut self) -> Budget {
         let now = Instant::now();
         if now < self.look_at {
-            return Ok(Budget::none(Step::Idle(self.look_at)));
+            return Budget::none(Step::Idle(self.look_at));
         }
         if !self.full {
-            let wait = match self.reads.next_due().await? {
-                NextDue::Now => Duration::ZERO,
-                NextDue::At(at) => at.since(Timestamp::now()).min(FALLBACK_WAKE),
-                NextDue::Never => FALLBACK_WAKE,
+            let wait = match self.reads.next_due().await {
+                Ok(NextDue::Now) => Duration::ZERO,
+                Ok(NextDue::At(at)) => at.since(Timestamp::now()).min(FALLBACK_WAKE),
+                Ok(NextDue::Never) => FALLBACK_WAKE,
+                // Answers at hand must still be recorded, so a failed look only means that nothing is claimed.
+                Err(error) => {
+                    tracing::warn!(%error, "the outbox cannot be read; nothing is claimed");
+                    READ_RETRY
+                }
             };
             if !wait.is_zero() {
                 self.look_at = now + wait;
-                return Ok(Budget::none(Step::Idle(self.look_at)));
+                return Budget::none(Step::Idle(self.look_at));
             }
         }
         if !self.api.auth().state().borrow().held() {
-            return Ok(Budget::none(Step::NeedsToken));
+            return Budget::none(Step::NeedsToken);
         }
         let (most, probe) = match self.pace.allowance(Side::Emit, now) {
             Allowance::Open => (usize::MAX, false),
             Allowance::Probe => (1, true),
-            Allowance::NotBefore(at) => return Ok(Budget::none(Step::Idle(at))),
-            Allowance::ProbeUnderWay => return Ok(Budget::none(Step::Idle(now + FALLBACK_WAKE))),
+            Allowance::NotBefore(at) => return Budget::none(Step::Idle(at)),
+            Allowance::ProbeUnderWay => return Budget::none(Step::Idle(now + FALLBACK_WAKE)),
         };
-        Ok(self.take_slots(most, probe, now))
+        self.take_slots(most, probe, now)
     }
 
     fn take_slots(&self, most: usize, probe: bool, now: Instant) -> Budget {
@@ -385,7 +396,7 @@ fn log(outbox_id: i64, judgement: &Judgement, reason: &str) {
         Verdict::NotCreated => tracing::debug!(outbox_id, reason, "not created; tried again later"),
         Verdict::Refused => tracing::warn!(outbox_id, reason, "rejected"),
         Verdict::Unknown => {
-            tracing::warn!(outbox_id, reason, "uncertain: nobody knows whether it was created")
+            tracing::warn!(outbox_id, reason, "uncertain: nobody knows whether it was created");
         }
     }
 }

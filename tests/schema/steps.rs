@@ -10,22 +10,50 @@ pub(crate) type Execute<'a> = &'a mut dyn FnMut(&str) -> Result<Vec<String>, Str
 
 /// The outbox columns that an application writes.
 pub(crate) const APPLICATION_COLUMNS: &[&str] = &[
-    "reference", "code_client", "code_structure", "net_total", "priority", "replaces", "not_before", "created_at",
-    "tax_payer", "items", "authorized_payment_modes", "callback", "redirect_url",
+    "reference",
+    "code_client",
+    "code_structure",
+    "net_total",
+    "priority",
+    "replaces",
+    "not_before",
+    "created_at",
+    "tax_payer",
+    "items",
+    "authorized_payment_modes",
+    "callback",
+    "redirect_url",
 ];
 
 /// The outbox columns that only the daemon writes.
 pub(crate) const DAEMON_COLUMNS: &[&str] = &[
-    "status", "status_source", "status_reason", "updated_at", "attempts", "next_attempt_at", "not_before_passed",
-    "tresorpay_reference", "payment_url", "provider", "pay_date", "emitted_at", "paid_at", "canceled_at",
-    "delivery_confirmed_at", "callback_called_at", "receipt_path", "anonymised_at", "last_error",
+    "status",
+    "status_source",
+    "status_reason",
+    "updated_at",
+    "attempts",
+    "next_attempt_at",
+    "not_before_passed",
+    "tresorpay_reference",
+    "payment_url",
+    "provider",
+    "pay_date",
+    "emitted_at",
+    "paid_at",
+    "canceled_at",
+    "delivery_confirmed_at",
+    "callback_called_at",
+    "receipt_path",
+    "anonymised_at",
+    "last_error",
 ];
 
 /// What anybody but the daemon is told who writes what is the daemon's.
 pub(crate) const DAEMON_ONLY: &str = "no such collation sequence: use_the_command_table";
 
 const OVERWRITTEN: &str = "outbox: reference is already there, and no row is ever overwritten";
-const NOT_CORRECTED: &str = "outbox: a row may not be corrected once an emission was neither unsent nor refused";
+const NOT_CORRECTED: &str =
+    "outbox: a row may not be corrected once an emission was neither unsent nor refused";
 const NOT_NOW: &str = "outbox: a row may be corrected in PENDING and REJECTED only";
 const NOT_DELETED: &str = "outbox: a row that was sent is never deleted; INSERT a cancel into command";
 
@@ -40,13 +68,19 @@ fn refused(execute: Execute, sql: &str, message: &str) {
 }
 
 fn reads(execute: Execute, sql: &str, expected: &[&str]) {
-    assert_eq!(execute(sql).as_deref(), Ok(expected.iter().map(ToString::to_string).collect::<Vec<_>>()).as_deref(), "{sql}");
+    assert_eq!(
+        execute(sql).as_deref(),
+        Ok(expected.iter().map(ToString::to_string).collect::<Vec<_>>()).as_deref(),
+        "{sql}"
+    );
 }
 
 /// The row of `reference`, all of it.
 fn whole_row(execute: Execute, reference: &str) -> Vec<String> {
-    let columns: Vec<_> = APPLICATION_COLUMNS.iter().chain(DAEMON_COLUMNS).map(|column| format!("quote({column})")).collect();
-    execute(&format!("SELECT id || {} FROM outbox WHERE reference = '{reference}'", columns.join(" || "))).unwrap()
+    let columns: Vec<_> =
+        APPLICATION_COLUMNS.iter().chain(DAEMON_COLUMNS).map(|column| format!("quote({column})")).collect();
+    execute(&format!("SELECT id || {} FROM outbox WHERE reference = '{reference}'", columns.join(" || ")))
+        .unwrap()
 }
 
 /// Runs everything, in an order in which one part does not disturb the next.
@@ -68,19 +102,29 @@ fn rows_are_accepted_unchanged(execute: Execute) {
         for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
             // Under OR IGNORE SQLite would drop an explicit NULL in silence, so that one is refused instead.
             if verb == "INSERT OR IGNORE" && row.contains(&("status", "NULL")) {
-                let message = "outbox: status and attempts must be left out, not NULL, under INSERT OR IGNORE";
+                let message =
+                    "outbox: status and attempts must be left out, not NULL, under INSERT OR IGNORE";
                 refused(execute, &insert(verb, "null status", row, ""), message);
                 continue;
             }
             done(execute, &insert(verb, &format!("accepted {number}"), row, ""));
-            let tests: Vec<_> = GOOD.iter().filter(|(column, _)| !row.iter().any(|(known, _)| known == column)).chain(*row)
+            let tests: Vec<_> = GOOD
+                .iter()
+                .filter(|(column, _)| !row.iter().any(|(known, _)| known == column))
+                .chain(*row)
                 .filter(|(column, value)| *value != "NULL" && *column != "id")
                 .map(|(column, value)| format!("{column} IS {value}"))
                 .collect();
             let last = "id = (SELECT max(id) FROM outbox) AND status = 'PENDING' AND attempts = 0";
             reads(execute, &format!("SELECT {} FROM outbox WHERE {last}", tests.join(" AND ")), &["1"]);
             let transition = "from_status IS NULL AND to_status = 'PENDING' AND source = 'application'";
-            reads(execute, &format!("SELECT count(*) FROM transition WHERE outbox_id = (SELECT max(id) FROM outbox) AND {transition}"), &["1"]);
+            reads(
+                execute,
+                &format!(
+                    "SELECT count(*) FROM transition WHERE outbox_id = (SELECT max(id) FROM outbox) AND {transition}"
+                ),
+                &["1"],
+            );
             done(execute, "DELETE FROM outbox WHERE id = (SELECT max(id) FROM outbox)");
         }
     }
@@ -98,7 +142,8 @@ fn rows_are_refused_under_every_conflict_clause(execute: Execute) {
 }
 
 fn inserts_are_idempotent(execute: Execute) {
-    let amount: crate::rows::Row = &[("net_total", "500"), ("items", r#"'[{"quantity":1,"unitPrice":500}]'"#)];
+    let amount: crate::rows::Row =
+        &[("net_total", "500"), ("items", r#"'[{"quantity":1,"unitPrice":500}]'"#)];
     let bad: crate::rows::Row = &[("net_total", "1")];
     let same_id: crate::rows::Row = &[("id", "1")];
     let far_id: crate::rows::Row = &[("id", "9223372036854775807")];
@@ -113,8 +158,16 @@ fn inserts_are_idempotent(execute: Execute) {
             done(execute, &insert(verb, reference, &[], tail));
             done(execute, &insert(verb, reference, amount, tail));
             done(execute, &insert(verb, reference, if reference == "never" { same_id } else { &[] }, tail));
-            refused(execute, &insert(verb, reference, bad, tail), "outbox: net_total must equal the sum of quantity * unitPrice over items");
-            refused(execute, &insert(verb, reference, far_id, tail), "outbox: id is given by the database; leave it out");
+            refused(
+                execute,
+                &insert(verb, reference, bad, tail),
+                "outbox: net_total must equal the sum of quantity * unitPrice over items",
+            );
+            refused(
+                execute,
+                &insert(verb, reference, far_id, tail),
+                "outbox: id is given by the database; leave it out",
+            );
         }
         refused(execute, &insert("INSERT", reference, &[], ""), "UNIQUE constraint failed: outbox.reference");
         assert_eq!(whole_row(execute, reference), before);
@@ -125,7 +178,8 @@ fn inserts_are_idempotent(execute: Execute) {
 }
 
 fn nothing_is_overwritten(execute: Execute) {
-    let amount: crate::rows::Row = &[("net_total", "500"), ("items", r#"'[{"quantity":1,"unitPrice":500}]'"#)];
+    let amount: crate::rows::Row =
+        &[("net_total", "500"), ("items", r#"'[{"quantity":1,"unitPrice":500}]'"#)];
     let with_id: crate::rows::Row = &[("id", "1")];
     let null_status: crate::rows::Row = &[("status", "NULL"), ("attempts", "NULL")];
     let before = execute("SELECT id || reference || status FROM outbox ORDER BY id").unwrap();
@@ -135,19 +189,44 @@ fn nothing_is_overwritten(execute: Execute) {
             refused(execute, &insert("REPLACE", reference, row, ""), OVERWRITTEN);
             // A clause that asks for a failure gets one, whichever constraint it names.
             for verb in ["INSERT OR ABORT", "INSERT OR FAIL", "INSERT OR ROLLBACK"] {
-                assert!(execute(&insert(verb, reference, row, "")).is_err_and(|message| message.contains("constraint failed")));
+                assert!(
+                    execute(&insert(verb, reference, row, ""))
+                        .is_err_and(|message| message.contains("constraint failed"))
+                );
             }
         }
     }
-    refused(execute, &insert("INSERT OR REPLACE", "another reference", with_id, ""), "outbox: id is given by the database; leave it out");
+    refused(
+        execute,
+        &insert("INSERT OR REPLACE", "another reference", with_id, ""),
+        "outbox: id is given by the database; leave it out",
+    );
     for verb in ["UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE"] {
-        refused(execute, &format!("{verb} outbox SET reference = 'emitted' WHERE reference = 'never'"), OVERWRITTEN);
+        refused(
+            execute,
+            &format!("{verb} outbox SET reference = 'emitted' WHERE reference = 'never'"),
+            OVERWRITTEN,
+        );
         for id in ["id", "rowid", "oid", "_rowid_", "\"ID\""] {
-            refused(execute, &format!("{verb} outbox SET {id} = (SELECT id FROM outbox WHERE reference = 'paid') WHERE reference = 'never'"), "outbox: id never changes");
+            refused(
+                execute,
+                &format!(
+                    "{verb} outbox SET {id} = (SELECT id FROM outbox WHERE reference = 'paid') WHERE reference = 'never'"
+                ),
+                "outbox: id never changes",
+            );
         }
     }
-    refused(execute, "INSERT OR REPLACE INTO command (id, reference, action) VALUES (1, 'never', 'poll')", "command: id is given by the database; leave it out");
-    refused(execute, "INSERT OR IGNORE INTO command (id, reference, action) VALUES (-1, 'never', 'poll')", "command: id is given by the database; leave it out");
+    refused(
+        execute,
+        "INSERT OR REPLACE INTO command (id, reference, action) VALUES (1, 'never', 'poll')",
+        "command: id is given by the database; leave it out",
+    );
+    refused(
+        execute,
+        "INSERT OR IGNORE INTO command (id, reference, action) VALUES (-1, 'never', 'poll')",
+        "command: id is given by the database; leave it out",
+    );
     assert_eq!(execute("SELECT id || reference || status FROM outbox ORDER BY id").unwrap(), before);
     // The probe that tells OR REPLACE apart is as it was.
     reads(execute, "SELECT reference || ' ' || replaced FROM outbox_reference_probe", &["1 0"]);
@@ -158,7 +237,11 @@ fn nothing_is_overwritten(execute: Execute) {
 fn the_daemons_own_is_out_of_reach(execute: Execute) {
     for column in DAEMON_COLUMNS {
         refused(execute, &format!("UPDATE outbox SET {column} = {column}"), DAEMON_ONLY);
-        refused(execute, &format!("UPDATE OR IGNORE outbox SET priority = 1, {column} = NULL WHERE 0"), DAEMON_ONLY);
+        refused(
+            execute,
+            &format!("UPDATE OR IGNORE outbox SET priority = 1, {column} = NULL WHERE 0"),
+            DAEMON_ONLY,
+        );
         let upsert = format!("ON CONFLICT(reference) DO UPDATE SET {column} = NULL");
         refused(execute, &insert("INSERT", "never", &[], &upsert), DAEMON_ONLY);
     }
@@ -182,10 +265,27 @@ fn history_cannot_be_changed_or_forged(execute: Execute) {
     let before = execute("SELECT id || quote(outbox_id) || quote(from_status) || to_status || source FROM transition ORDER BY id").unwrap();
     for verb in ["UPDATE", "UPDATE OR REPLACE", "UPDATE OR IGNORE"] {
         for column in ["id", "rowid", "outbox_id", "at", "from_status", "to_status", "source", "reason"] {
-            refused(execute, &format!("{verb} transition SET {column} = 1"), "transition: append-only, no UPDATE");
+            refused(
+                execute,
+                &format!("{verb} transition SET {column} = 1"),
+                "transition: append-only, no UPDATE",
+            );
         }
-        for column in ["id", "rowid", "outbox_id", "operation", "code_client", "code_structure", "base_url", "started_at"] {
-            refused(execute, &format!("{verb} attempt SET {column} = 1"), "attempt: what was sent never changes");
+        for column in [
+            "id",
+            "rowid",
+            "outbox_id",
+            "operation",
+            "code_client",
+            "code_structure",
+            "base_url",
+            "started_at",
+        ] {
+            refused(
+                execute,
+                &format!("{verb} attempt SET {column} = 1"),
+                "attempt: what was sent never changes",
+            );
         }
     }
     refused(execute, "DELETE FROM transition", "transition: append-only, no DELETE");
@@ -203,9 +303,21 @@ fn history_cannot_be_changed_or_forged(execute: Execute) {
             ("(SELECT id FROM outbox WHERE reference = 'emitted'), 'EMITTED', 'EMITTED', 'poll'", note),
             ("1000000, NULL, 'PENDING', 'application'", present),
         ] {
-            refused(execute, &format!("{verb} INTO transition (outbox_id, from_status, to_status, source, at) VALUES ({values}, '2026-11-24T09:48:00.000Z')"), message);
+            refused(
+                execute,
+                &format!(
+                    "{verb} INTO transition (outbox_id, from_status, to_status, source, at) VALUES ({values}, '2026-11-24T09:48:00.000Z')"
+                ),
+                message,
+            );
         }
-        refused(execute, &format!("{verb} INTO transition (id, outbox_id, from_status, to_status, source, at) SELECT 1, id, status, status, 'application', '' FROM outbox WHERE reference = 'emitted'"), "transition: id is given by the database; leave it out");
+        refused(
+            execute,
+            &format!(
+                "{verb} INTO transition (id, outbox_id, from_status, to_status, source, at) SELECT 1, id, status, status, 'application', '' FROM outbox WHERE reference = 'emitted'"
+            ),
+            "transition: id is given by the database; leave it out",
+        );
     }
     assert_eq!(execute("SELECT id || quote(outbox_id) || quote(from_status) || to_status || source FROM transition ORDER BY id").unwrap(), before);
 }
@@ -213,19 +325,42 @@ fn history_cannot_be_changed_or_forged(execute: Execute) {
 fn commands_are_checked(execute: Execute) {
     const ACTION: &str = "command: action must be cancel, retry, poll, confirm-delivery, fetch-receipt, resolve-emitted, resolve-not-emitted, pause or resume";
     const REFERENCE: &str = "command: reference must be the reference of an outbox row";
-    const ARGUMENT: &str = "command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters";
+    const ARGUMENT: &str =
+        "command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters";
     const NO_ARGUMENT: &str = "command: argument must be NULL, save for resolve-emitted";
     const REQUESTED_AT: &str = "command: requested_at must be a UTC time that exists, written 2026-11-24T09:48:00.000Z; left out, it is now";
     for action in ["cancel", "retry", "poll", "confirm-delivery", "fetch-receipt", "resolve-not-emitted"] {
-        done(execute, &format!("INSERT INTO command (reference, action, requested_by) VALUES ('emitted', '{action}', 'Awa')"));
-        refused(execute, &format!("INSERT OR IGNORE INTO command (reference, action) VALUES (NULL, '{action}')"), REFERENCE);
-        refused(execute, &format!("INSERT INTO command (reference, action, argument) VALUES ('emitted', '{action}', 'TP1')"), NO_ARGUMENT);
+        done(
+            execute,
+            &format!(
+                "INSERT INTO command (reference, action, requested_by) VALUES ('emitted', '{action}', 'Awa')"
+            ),
+        );
+        refused(
+            execute,
+            &format!("INSERT OR IGNORE INTO command (reference, action) VALUES (NULL, '{action}')"),
+            REFERENCE,
+        );
+        refused(
+            execute,
+            &format!(
+                "INSERT INTO command (reference, action, argument) VALUES ('emitted', '{action}', 'TP1')"
+            ),
+            NO_ARGUMENT,
+        );
     }
     for action in ["pause", "resume"] {
         done(execute, &format!("INSERT INTO command (action) VALUES ('{action}')"));
-        refused(execute, &format!("INSERT OR IGNORE INTO command (reference, action) VALUES ('emitted', '{action}')"), "command: reference must be NULL for pause and resume");
+        refused(
+            execute,
+            &format!("INSERT OR IGNORE INTO command (reference, action) VALUES ('emitted', '{action}')"),
+            "command: reference must be NULL for pause and resume",
+        );
     }
-    done(execute, "INSERT INTO command (reference, action, argument) VALUES ('not there', 'resolve-emitted', 'TP20241231.1048.AR3')");
+    done(
+        execute,
+        "INSERT INTO command (reference, action, argument) VALUES ('not there', 'resolve-emitted', 'TP20241231.1048.AR3')",
+    );
     for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
         for (columns, values, message) in [
             ("reference, action", "'emitted', 'pay'", ACTION),
@@ -237,51 +372,145 @@ fn commands_are_checked(execute: Execute) {
             ("reference, action, argument", "'emitted', 'resolve-emitted', ' '", ARGUMENT),
             ("reference, action, argument", "'emitted', 'resolve-emitted', 'TP' || char(10)", ARGUMENT),
             ("reference, action, argument", "'emitted', 'resolve-emitted', x'5450'", ARGUMENT),
-            ("reference, action, requested_by", "'emitted', 'poll', x'41'", "command: requested_by must be text of at most 128 characters"),
+            (
+                "reference, action, requested_by",
+                "'emitted', 'poll', x'41'",
+                "command: requested_by must be text of at most 128 characters",
+            ),
             ("reference, action, requested_at", "'emitted', 'poll', NULL", REQUESTED_AT),
-            ("reference, action, requested_at", "'emitted', 'poll', '2026-02-30T00:00:00.000Z'", REQUESTED_AT),
-            ("reference, action, done_at", "'emitted', 'poll', 'x'", "command: done_at is written by the daemon"),
-            ("reference, action, outcome", "'emitted', 'poll', 'done'", "command: outcome is written by the daemon"),
-            ("reference, action, detail", "'emitted', 'poll', 'x'", "command: detail is written by the daemon"),
+            (
+                "reference, action, requested_at",
+                "'emitted', 'poll', '2026-02-30T00:00:00.000Z'",
+                REQUESTED_AT,
+            ),
+            (
+                "reference, action, done_at",
+                "'emitted', 'poll', 'x'",
+                "command: done_at is written by the daemon",
+            ),
+            (
+                "reference, action, outcome",
+                "'emitted', 'poll', 'done'",
+                "command: outcome is written by the daemon",
+            ),
+            (
+                "reference, action, detail",
+                "'emitted', 'poll', 'x'",
+                "command: detail is written by the daemon",
+            ),
         ] {
             refused(execute, &format!("{verb} INTO command ({columns}) VALUES ({values})"), message);
         }
     }
-    reads(execute, "SELECT count(*) FROM command WHERE done_at IS NULL AND requested_at GLOB '20*T*Z' AND reference IS NOT 'asked'", &["9"]);
+    reads(
+        execute,
+        "SELECT count(*) FROM command WHERE done_at IS NULL AND requested_at GLOB '20*T*Z' AND reference IS NOT 'asked'",
+        &["9"],
+    );
 }
 
 fn corrections_keep_their_limits(execute: Execute) {
     for reference in ["never", "unsent", "limited", "refused"] {
         let own = format!("WHERE reference = '{reference}'");
-        done(execute, &format!("UPDATE outbox SET tax_payer = '{{\"name\":\"Coulibaly\"}}', priority = 5, code_client = 'C', code_structure = 'S', not_before = '2026-11-24T09:48:00Z', callback = 'https://a.ml/', redirect_url = NULL, replaces = 'x', created_at = '2026-11-24T09:48:00.000Z' {own}"));
-        reads(execute, &format!("SELECT count(*) FROM transition WHERE from_status = to_status AND outbox_id = (SELECT id FROM outbox {own})"), &["0"]);
-        done(execute, &format!("UPDATE outbox SET net_total = 2000, items = '[{{\"quantity\":4,\"unitPrice\":500}}]' {own}"));
-        done(execute, &format!("UPDATE outbox SET items = '[{{\"quantity\":2,\"unitPrice\":1000}}]', authorized_payment_modes = '[]' {own}"));
-        reads(execute, &format!("SELECT (from_status = status) || source || ': ' || reason FROM transition JOIN outbox ON outbox.id = outbox_id {own} AND from_status = to_status ORDER BY transition.id"), &[
-            "1application: corrected net_total, items: net_total 1500 -> 2000",
-            "1application: corrected items, authorized_payment_modes: net_total 2000 -> 2000",
-        ]);
+        done(
+            execute,
+            &format!(
+                "UPDATE outbox SET tax_payer = '{{\"name\":\"Coulibaly\"}}', priority = 5, code_client = 'C', code_structure = 'S', not_before = '2026-11-24T09:48:00Z', callback = 'https://a.ml/', redirect_url = NULL, replaces = 'x', created_at = '2026-11-24T09:48:00.000Z' {own}"
+            ),
+        );
+        reads(
+            execute,
+            &format!(
+                "SELECT count(*) FROM transition WHERE from_status = to_status AND outbox_id = (SELECT id FROM outbox {own})"
+            ),
+            &["0"],
+        );
+        done(
+            execute,
+            &format!(
+                "UPDATE outbox SET net_total = 2000, items = '[{{\"quantity\":4,\"unitPrice\":500}}]' {own}"
+            ),
+        );
+        done(
+            execute,
+            &format!(
+                "UPDATE outbox SET items = '[{{\"quantity\":2,\"unitPrice\":1000}}]', authorized_payment_modes = '[]' {own}"
+            ),
+        );
+        reads(
+            execute,
+            &format!(
+                "SELECT (from_status = status) || source || ': ' || reason FROM transition JOIN outbox ON outbox.id = outbox_id {own} AND from_status = to_status ORDER BY transition.id"
+            ),
+            &[
+                "1application: corrected net_total, items: net_total 1500 -> 2000",
+                "1application: corrected items, authorized_payment_modes: net_total 2000 -> 2000",
+            ],
+        );
         for verb in ["UPDATE", "UPDATE OR IGNORE", "UPDATE OR REPLACE"] {
-            refused(execute, &format!("{verb} outbox SET net_total = 1 {own}"), "outbox: net_total must equal the sum of quantity * unitPrice over items");
-            refused(execute, &format!("{verb} outbox SET net_total = NULL {own}"), "outbox: net_total must be a whole number of XOF from 1 to 9007199254740991");
+            refused(
+                execute,
+                &format!("{verb} outbox SET net_total = 1 {own}"),
+                "outbox: net_total must equal the sum of quantity * unitPrice over items",
+            );
+            refused(
+                execute,
+                &format!("{verb} outbox SET net_total = NULL {own}"),
+                "outbox: net_total must be a whole number of XOF from 1 to 9007199254740991",
+            );
             refused(execute, &format!("{verb} outbox SET reference = '' {own}"), REFUSED[0].0);
-            refused(execute, &format!("{verb} outbox SET tax_payer = '{{\"anonymised\":true}}' {own}"), "outbox: tax_payer has an unknown field; known are id, name, firstName, nif, companyName, address, phoneNumber, email");
+            refused(
+                execute,
+                &format!("{verb} outbox SET tax_payer = '{{\"anonymised\":true}}' {own}"),
+                "outbox: tax_payer has an unknown field; known are id, name, firstName, nif, companyName, address, phoneNumber, email",
+            );
         }
-        done(execute, &insert("INSERT", reference, &[], "ON CONFLICT(reference) DO UPDATE SET net_total = excluded.net_total, items = excluded.items"));
+        done(
+            execute,
+            &insert(
+                "INSERT",
+                reference,
+                &[],
+                "ON CONFLICT(reference) DO UPDATE SET net_total = excluded.net_total, items = excluded.items",
+            ),
+        );
         reads(execute, &format!("SELECT net_total FROM outbox {own}"), &["1500"]);
     }
     for (reference, message) in [
-        ("doubt", NOT_CORRECTED), ("cut", NOT_CORRECTED), ("restored", NOT_CORRECTED), ("emitting", NOT_NOW), ("uncertain", NOT_NOW),
-        ("emitted", NOT_NOW), ("paid", NOT_NOW), ("canceled", NOT_NOW), ("annulled", NOT_NOW), ("adopted", NOT_NOW),
+        ("doubt", NOT_CORRECTED),
+        ("cut", NOT_CORRECTED),
+        ("restored", NOT_CORRECTED),
+        ("emitting", NOT_NOW),
+        ("uncertain", NOT_NOW),
+        ("emitted", NOT_NOW),
+        ("paid", NOT_NOW),
+        ("canceled", NOT_NOW),
+        ("annulled", NOT_NOW),
+        ("adopted", NOT_NOW),
     ] {
         let before = whole_row(execute, reference);
-        for change in ["priority = priority + 1", "reference = reference || '.'", "net_total = 2000, items = '[{\"quantity\":4,\"unitPrice\":500}]'", "callback = 'https://a.ml/'", "tax_payer = '{\"name\":\"B\"}'"] {
+        for change in [
+            "priority = priority + 1",
+            "reference = reference || '.'",
+            "net_total = 2000, items = '[{\"quantity\":4,\"unitPrice\":500}]'",
+            "callback = 'https://a.ml/'",
+            "tax_payer = '{\"name\":\"B\"}'",
+        ] {
             for verb in ["UPDATE", "UPDATE OR IGNORE", "UPDATE OR REPLACE"] {
-                refused(execute, &format!("{verb} outbox SET {change} WHERE reference = '{reference}'"), message);
+                refused(
+                    execute,
+                    &format!("{verb} outbox SET {change} WHERE reference = '{reference}'"),
+                    message,
+                );
             }
         }
         // What changes nothing is no correction.
-        done(execute, &format!("UPDATE outbox SET net_total = net_total, items = items, priority = priority WHERE reference = '{reference}'"));
+        done(
+            execute,
+            &format!(
+                "UPDATE outbox SET net_total = net_total, items = items, priority = priority WHERE reference = '{reference}'"
+            ),
+        );
         assert_eq!(whole_row(execute, reference), before);
     }
     // The reference: a new one only while nothing knows the old one.
@@ -291,7 +520,11 @@ fn corrections_keep_their_limits(execute: Execute) {
         ("replaced", "outbox: reference may not change while another row replaces it"),
         ("asked", "outbox: reference may not change while a command for it is open"),
     ] {
-        refused(execute, &format!("UPDATE outbox SET reference = 'new' WHERE reference = '{reference}'"), message);
+        refused(
+            execute,
+            &format!("UPDATE outbox SET reference = 'new' WHERE reference = '{reference}'"),
+            message,
+        );
     }
     for reference in ["never", "unsent"] {
         done(execute, &format!("UPDATE outbox SET reference = 'new' WHERE reference = '{reference}'"));
@@ -300,7 +533,19 @@ fn corrections_keep_their_limits(execute: Execute) {
 }
 
 fn only_unsent_rows_are_deleted(execute: Execute) {
-    for reference in ["limited", "refused", "doubt", "cut", "restored", "emitting", "uncertain", "emitted", "paid", "annulled", "adopted"] {
+    for reference in [
+        "limited",
+        "refused",
+        "doubt",
+        "cut",
+        "restored",
+        "emitting",
+        "uncertain",
+        "emitted",
+        "paid",
+        "annulled",
+        "adopted",
+    ] {
         refused(execute, &format!("DELETE FROM outbox WHERE reference = '{reference}'"), NOT_DELETED);
     }
     refused(execute, "DELETE FROM outbox", NOT_DELETED);
@@ -311,13 +556,23 @@ fn only_unsent_rows_are_deleted(execute: Execute) {
         reads(execute, &format!("SELECT count(*) > 0 FROM transition WHERE outbox_id = {}", id[0]), &["1"]);
         // The reference may come again, the id never.
         done(execute, &insert("INSERT", reference, &[], ""));
-        reads(execute, &format!("SELECT id > {} AND id = (SELECT max(id) FROM outbox) FROM outbox WHERE reference = '{reference}'", id[0]), &["1"]);
+        reads(
+            execute,
+            &format!(
+                "SELECT id > {} AND id = (SELECT max(id) FROM outbox) FROM outbox WHERE reference = '{reference}'",
+                id[0]
+            ),
+            &["1"],
+        );
     }
 }
 
 fn the_file_is_shared_with_other_tables(execute: Execute) {
     done(execute, "CREATE TABLE purchase (id INTEGER PRIMARY KEY, reference TEXT)");
-    done(execute, "CREATE TRIGGER purchase_notice AFTER INSERT ON purchase BEGIN INSERT INTO outbox (reference, net_total, tax_payer, items) VALUES (NEW.reference, 500, '{\"name\":\"A\"}', '[{\"quantity\":1,\"unitPrice\":500}]'); END");
+    done(
+        execute,
+        "CREATE TRIGGER purchase_notice AFTER INSERT ON purchase BEGIN INSERT INTO outbox (reference, net_total, tax_payer, items) VALUES (NEW.reference, 500, '{\"name\":\"A\"}', '[{\"quantity\":1,\"unitPrice\":500}]'); END",
+    );
     done(execute, "BEGIN IMMEDIATE");
     done(execute, "INSERT INTO purchase (reference) VALUES ('one commit')");
     done(execute, "COMMIT");
