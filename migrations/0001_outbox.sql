@@ -63,8 +63,8 @@ CREATE TABLE outbox (
     callback                 TEXT,                  -- NULL: the configured one, if any
     redirect_url             TEXT,                  -- NULL: the configured one, if any
 
-    -- Before 3.35 or so SQLite shows a CHECK what was given, not yet what the column's type makes of it ('12', not 12):
-    -- hence CAST, and no rule here that the triggers do not have.
+    -- An old SQLite shows a CHECK what was given, not what the column's type makes of it ('12', not 12): hence CAST,
+    -- and no rule here that the triggers do not have.
     CHECK (typeof(reference) <> 'blob' AND length(reference) BETWEEN 1 AND 64),
     CHECK (CAST(net_total AS INTEGER) BETWEEN 1 AND 9007199254740991),
     CHECK (CAST(priority AS INTEGER) BETWEEN 0 AND 9),

@@ -26,5 +26,10 @@ fn keeps_the_rules_with_an_untrusted_schema() {
 
 #[test]
 fn keeps_the_rules_with_an_untrusted_schema_and_recursive_triggers() {
-    keeps_the_rules_under(&["trusted_schema = OFF", "recursive_triggers = ON", "reverse_unordered_selects = ON", "case_sensitive_like = ON"]);
+    keeps_the_rules_under(&[
+        "trusted_schema = OFF",
+        "recursive_triggers = ON",
+        "reverse_unordered_selects = ON",
+        "case_sensitive_like = ON",
+    ]);
 }

@@ -65,9 +65,11 @@ impl Database {
         }
         database.row("emitting", &[]);
         database.attempt("emitting");
-        for (reference, moves) in
-            [("restored", &["UNCERTAIN", "PENDING"][..]), ("canceled", &["CANCELED"]), ("adopted", &["EMITTED"])]
-        {
+        for (reference, moves) in [
+            ("restored", &["UNCERTAIN", "PENDING"][..]),
+            ("canceled", &["CANCELED"]),
+            ("adopted", &["EMITTED"]),
+        ] {
             database.row(reference, &[]);
             database.walk(reference, moves);
         }
@@ -107,7 +109,8 @@ impl Database {
     /// What SQLite says it does for a query, line by line.
     pub(crate) fn plan(&mut self, query: &str) -> Vec<String> {
         let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
-        let rows = self.runtime.block_on(sqlx::query(sql).persistent(false).fetch_all(&mut self.daemon)).unwrap();
+        let rows =
+            self.runtime.block_on(sqlx::query(sql).persistent(false).fetch_all(&mut self.daemon)).unwrap();
         rows.iter().map(|row| row.get("detail")).collect()
     }
 

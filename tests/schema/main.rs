@@ -8,7 +8,7 @@ mod ownership; // who may write which column and table
 mod plans; // the queues and their indexes
 mod retention; // personal data and card numbers leave
 mod rows; // rows to insert, good and bad; shared with tests/sqlite326
-mod steps; // an application's statements; shared with tests/sqlite326
 mod sqlite326; // the same through SQLite 3.26, by tests/sqlite326/run
+mod steps; // an application's statements; shared with tests/sqlite326
 mod text; // the UTF-8 check
 mod throughput; // what triggers and indexes cost the daemon

@@ -51,12 +51,18 @@ fn go_along_the_contracts_table_and_nowhere_else() {
                 let message = format!("outbox: status may not go from {from} to {to}");
                 database.refused(&move_to(to, &reference), &message);
                 for clause in ["OR IGNORE", "OR REPLACE", "OR FAIL"] {
-                    database.refused(&move_to(to, &reference).replace("UPDATE", &format!("UPDATE {clause}")), &message);
+                    database.refused(
+                        &move_to(to, &reference).replace("UPDATE", &format!("UPDATE {clause}")),
+                        &message,
+                    );
                 }
             }
             let moved = from != to && allowed.contains(&to);
             let now = if moved { to } else { from };
-            assert_eq!(database.done(&format!("SELECT status FROM outbox WHERE reference = '{reference}'")), [now]);
+            assert_eq!(
+                database.done(&format!("SELECT status FROM outbox WHERE reference = '{reference}'")),
+                [now]
+            );
             assert_eq!(database.done(history), [(before + u32::from(moved)).to_string()], "{reference}");
             if moved {
                 let last = "SELECT at || from_status || '>' || to_status || source || reason FROM transition ORDER BY id DESC LIMIT 1";
@@ -93,7 +99,8 @@ fn need_their_source_and_their_time() {
     let message = "outbox: status must be set together with status_source and updated_at";
     database.refused("UPDATE outbox SET status = 'EMITTING'", message);
     database.refused("UPDATE outbox SET status = 'EMITTING', status_source = 'emit'", message);
-    database.refused("UPDATE outbox SET status = 'EMITTING', updated_at = '2026-11-24T09:48:00.000Z'", message);
+    database
+        .refused("UPDATE outbox SET status = 'EMITTING', updated_at = '2026-11-24T09:48:00.000Z'", message);
     database.refused(
         "UPDATE outbox SET status = 'EMITTING', status_source = 'somebody', updated_at = '2026-11-24T09:48:00.000Z'",
         "CHECK constraint failed: status_source IN ('emit', 'poll', 'command', 'callback', 'reconcile', 'recovery')",

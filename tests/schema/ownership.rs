@@ -35,7 +35,9 @@ fn an_attached_outbox_keeps_its_rules() {
     let mut application = other.application(&[]);
     application.execute(&format!("ATTACH '{}' AS billing", database.path().display())).unwrap();
     let columns = "INSERT INTO billing.outbox (reference, net_total, tax_payer, items) VALUES";
-    application.execute(&format!("{columns} ('a', 1, '{{\"name\":\"A\"}}', '[{{\"quantity\":1,\"unitPrice\":1}}]')")).unwrap();
+    application
+        .execute(&format!("{columns} ('a', 1, '{{\"name\":\"A\"}}', '[{{\"quantity\":1,\"unitPrice\":1}}]')"))
+        .unwrap();
     assert_eq!(
         application.execute(&format!("{columns} ('b', 1, '{{\"name\":\"A\"}}', '[]')")),
         Err("outbox: items must be a JSON array of 1 to 1000 items".to_owned())
@@ -54,18 +56,27 @@ fn attempts_are_inserted_open_and_completed_once() {
             id(reference)
         )
     };
-    database.refused(&attempt("emitting", "emit"), "attempt: one of this operation is under way for the row already");
+    database.refused(
+        &attempt("emitting", "emit"),
+        "attempt: one of this operation is under way for the row already",
+    );
     for reference in ["never", "emitted", "uncertain", "no such row"] {
-        let message = "attempt: an emission is for a row in EMITTING; insert it after the UPDATE that makes it so";
+        let message =
+            "attempt: an emission is for a row in EMITTING; insert it after the UPDATE that makes it so";
         database.refused(&attempt(reference, "emit"), message);
     }
     database.refused(&attempt("no such row", "cancel"), "attempt: outbox_id must be the id of an outbox row");
     database.done(&attempt("uncertain", "cancel"));
     database.done(&attempt("paid", "confirm"));
-    for (columns, values) in
-        [("phase", "'unsent'"), ("phase, outcome", "'answered', 'ok'"), ("outcome", "'ok'"), ("http_status", "200")]
-    {
-        let sql = format!("INSERT INTO attempt (outbox_id, operation, base_url, started_at, {columns}) VALUES (1, 'cancel', 'u', 't', {values})");
+    for (columns, values) in [
+        ("phase", "'unsent'"),
+        ("phase, outcome", "'answered', 'ok'"),
+        ("outcome", "'ok'"),
+        ("http_status", "200"),
+    ] {
+        let sql = format!(
+            "INSERT INTO attempt (outbox_id, operation, base_url, started_at, {columns}) VALUES (1, 'cancel', 'u', 't', {values})"
+        );
         database.refused(&sql, "attempt: must be inserted open, before the request leaves");
     }
     database.refused(
@@ -77,11 +88,23 @@ fn attempts_are_inserted_open_and_completed_once() {
     let open = format!("WHERE outbox_id = {}", id("emitting"));
     database.done(&format!("UPDATE attempt SET phase = 'answered', http_status = 201 {open}"));
     database.done(&format!("UPDATE attempt SET outcome = 'ok', duration_ms = 5, tresorpay_reference = 'TP1', detail = 'said' {open}"));
-    for change in ["outcome = 'refused'", "outcome = NULL", "phase = 'unsent'", "duration_ms = 6", "http_status = NULL", "tresorpay_reference = NULL", "detail = 'else'", "detail = NULL, outcome = 'x'"] {
+    for change in [
+        "outcome = 'refused'",
+        "outcome = NULL",
+        "phase = 'unsent'",
+        "duration_ms = 6",
+        "http_status = NULL",
+        "tresorpay_reference = NULL",
+        "detail = 'else'",
+        "detail = NULL, outcome = 'x'",
+    ] {
         database.refused(&format!("UPDATE attempt SET {change} {open}"), "attempt: is completed once");
     }
     database.done(&format!("UPDATE attempt SET detail = NULL {open}"));
-    database.refused(&format!("UPDATE attempt SET base_url = base_url {open}"), "attempt: what was sent never changes");
+    database.refused(
+        &format!("UPDATE attempt SET base_url = base_url {open}"),
+        "attempt: what was sent never changes",
+    );
     database.refused("DELETE FROM attempt", "attempt: no DELETE");
     database.done(&attempt("emitting", "emit"));
 }
@@ -89,11 +112,23 @@ fn attempts_are_inserted_open_and_completed_once() {
 #[test]
 fn commands_are_completed_once() {
     let mut database = Database::with_fixtures();
-    database.done("INSERT INTO command (reference, action, argument) VALUES ('uncertain', 'resolve-emitted', 'TP1')");
+    database.done(
+        "INSERT INTO command (reference, action, argument) VALUES ('uncertain', 'resolve-emitted', 'TP1')",
+    );
     let own = "WHERE reference = 'uncertain'";
     database.done(&format!("UPDATE command SET detail = 'waits for settle_after' {own}"));
-    for change in ["argument = NULL", "argument = 'TP2'", "reference = 'emitted'", "action = 'poll'", "requested_by = 'x'", "requested_at = 'x'", "id = 7", "rowid = 7"] {
-        database.refused(&format!("UPDATE command SET {change} {own}"), "command: what was asked never changes");
+    for change in [
+        "argument = NULL",
+        "argument = 'TP2'",
+        "reference = 'emitted'",
+        "action = 'poll'",
+        "requested_by = 'x'",
+        "requested_at = 'x'",
+        "id = 7",
+        "rowid = 7",
+    ] {
+        database
+            .refused(&format!("UPDATE command SET {change} {own}"), "command: what was asked never changes");
     }
     database.refused(
         &format!("UPDATE command SET outcome = 'done' {own}"),
@@ -103,7 +138,10 @@ fn commands_are_completed_once() {
     for change in ["outcome = 'done'", "done_at = NULL, outcome = NULL", "done_at = 'u'", "detail = 'else'"] {
         database.refused(&format!("UPDATE command SET {change} {own}"), "command: is completed once");
     }
-    database.refused(&format!("UPDATE command SET argument = 'TP2' {own}"), "command: what was asked never changes");
+    database.refused(
+        &format!("UPDATE command SET argument = 'TP2' {own}"),
+        "command: what was asked never changes",
+    );
     database.done(&format!("UPDATE command SET argument = NULL, detail = NULL {own}"));
     database.refused("DELETE FROM command", "command: no DELETE");
 }
@@ -111,12 +149,17 @@ fn commands_are_completed_once() {
 #[test]
 fn what_the_file_is_for_never_changes() {
     let mut database = Database::with_fixtures();
-    assert_eq!(database.done("SELECT key || '=' || value FROM meta WHERE key LIKE '%version' ORDER BY key"), ["contract_version=1", "schema_version=1"]);
+    assert_eq!(
+        database.done("SELECT key || '=' || value FROM meta WHERE key LIKE '%version' ORDER BY key"),
+        ["contract_version=1", "schema_version=1"]
+    );
     let message = "meta: environment, api_origin and database_id never change";
     for key in ["environment", "api_origin", "database_id"] {
         for sql in [
             format!("INSERT OR REPLACE INTO meta (key, value) VALUES ('{key}', 'other')"),
-            format!("INSERT INTO meta (key, value) VALUES ('{key}', 'other') ON CONFLICT(key) DO UPDATE SET value = excluded.value"),
+            format!(
+                "INSERT INTO meta (key, value) VALUES ('{key}', 'other') ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+            ),
             format!("UPDATE meta SET value = 'other' WHERE key = '{key}'"),
             format!("UPDATE meta SET key = 'other' WHERE key = '{key}'"),
             format!("UPDATE OR REPLACE meta SET key = '{key}' WHERE key = 'paused'"),

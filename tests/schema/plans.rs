@@ -5,7 +5,8 @@ use crate::fixtures::Database;
 /// When a waiting row is due: the expression of the index `outbox_waiting`, word for word.
 const DUE: &str = "max(coalesce(next_attempt_at, ''), CASE length(not_before) WHEN 20 \
                    THEN substr(not_before, 1, 19) || '.000Z' ELSE coalesce(not_before, '') END)";
-const WAITING: &str = "status = 'PENDING' AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed)";
+const WAITING: &str =
+    "status = 'PENDING' AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed)";
 const READY: &str = "status = 'PENDING' AND next_attempt_at IS NULL AND not_before IS not_before_passed";
 const FINISHED: &str = "(status = 'PAID' OR status = 'CANCELED' OR status = 'REJECTED')";
 
@@ -41,7 +42,9 @@ fn use_the_partial_indexes() {
 fn a_row_is_in_the_queue_it_belongs_to() {
     let mut database = Database::new();
     let queues = |database: &mut Database| {
-        let ready = database.done(&format!("SELECT reference FROM outbox INDEXED BY outbox_ready WHERE {READY} ORDER BY priority DESC, id"));
+        let ready = database.done(&format!(
+            "SELECT reference FROM outbox INDEXED BY outbox_ready WHERE {READY} ORDER BY priority DESC, id"
+        ));
         let waiting = database.done(&format!("SELECT reference || ' ' || {DUE} FROM outbox INDEXED BY outbox_waiting WHERE {WAITING} ORDER BY {DUE}"));
         (ready.join(", "), waiting.join(", "))
     };
@@ -52,12 +55,21 @@ fn a_row_is_in_the_queue_it_belongs_to() {
     assert_eq!(queues(&mut database), ("urgent, old, new".into(), "later 2026-11-24T09:48:00.000Z".into()));
     database.done("UPDATE outbox SET next_attempt_at = '2026-11-24T09:47:59.999Z' WHERE reference = 'old'");
     database.done("UPDATE outbox SET next_attempt_at = '2026-11-24T09:48:00.001Z' WHERE reference = 'later'");
-    assert_eq!(queues(&mut database), ("urgent, new".into(), "old 2026-11-24T09:47:59.999Z, later 2026-11-24T09:48:00.001Z".into()));
+    assert_eq!(
+        queues(&mut database),
+        ("urgent, new".into(), "old 2026-11-24T09:47:59.999Z, later 2026-11-24T09:48:00.001Z".into())
+    );
     // Promotion; then a correction of not_before takes the row out of the queue again, and its removal makes it due.
     database.done(&format!("UPDATE outbox SET next_attempt_at = NULL, not_before_passed = not_before WHERE {WAITING} AND {DUE} <= '2026-11-24T09:48:00.001Z'"));
     assert_eq!(queues(&mut database), ("urgent, old, later, new".into(), String::new()));
-    database.application(&[]).execute("UPDATE outbox SET not_before = '2027-01-01T00:00:00.000Z' WHERE reference = 'later'").unwrap();
+    database
+        .application(&[])
+        .execute("UPDATE outbox SET not_before = '2027-01-01T00:00:00.000Z' WHERE reference = 'later'")
+        .unwrap();
     assert_eq!(queues(&mut database), ("urgent, old, new".into(), "later 2027-01-01T00:00:00.000Z".into()));
-    database.application(&[]).execute("UPDATE outbox SET not_before = NULL WHERE reference = 'later'").unwrap();
+    database
+        .application(&[])
+        .execute("UPDATE outbox SET not_before = NULL WHERE reference = 'later'")
+        .unwrap();
     assert_eq!(queues(&mut database), ("urgent, old, new".into(), "later ".into()));
 }

@@ -3,9 +3,11 @@
 use crate::fixtures::Database;
 
 const ITEMS: &str = r#"[{"name":"Carte","description":"De Awa","quantity":3,"unitPrice":500,"codeNatureRecette":"71531"},{"unitPrice":0,"quantity":1}]"#;
-const BARE_ITEMS: &str = r#"[{"codeNatureRecette":"71531","quantity":3,"unitPrice":500},{"quantity":1,"unitPrice":0}]"#;
+const BARE_ITEMS: &str =
+    r#"[{"codeNatureRecette":"71531","quantity":3,"unitPrice":500},{"quantity":1,"unitPrice":0}]"#;
 const CARDS: &str = r#"[{"codeProvider":"CARD","cardNumber":"4111111111111111","amount":1500},{"codeProvider":"WAVE","paymentNumber":"70112233"}]"#;
-const NO_CARDS: &str = r#"[{"amount":1500,"codeProvider":"CARD"},{"codeProvider":"WAVE","paymentNumber":"70112233"}]"#;
+const NO_CARDS: &str =
+    r#"[{"amount":1500,"codeProvider":"CARD"},{"codeProvider":"WAVE","paymentNumber":"70112233"}]"#;
 
 fn anonymise(reference: &str, items: &str) -> String {
     format!(
@@ -39,14 +41,19 @@ fn database() -> Database {
 fn takes_the_personal_data_of_finished_rows_once() {
     let mut database = database();
     for reference in ["pending", "emitting", "uncertain", "emitted"] {
-        database.refused(&anonymise(reference, BARE_ITEMS), "outbox: anonymised_at is for rows in PAID, CANCELED and REJECTED only");
+        database.refused(
+            &anonymise(reference, BARE_ITEMS),
+            "outbox: anonymised_at is for rows in PAID, CANCELED and REJECTED only",
+        );
     }
     for reference in ["paid", "canceled", "rejected"] {
         let history = database.done("SELECT count(*) FROM transition");
         database.done(&anonymise(reference, BARE_ITEMS));
         assert_eq!(database.done("SELECT count(*) FROM transition"), history);
         database.refused(
-            &format!("UPDATE outbox SET anonymised_at = '2027-01-01T00:00:00.000Z' WHERE reference = '{reference}'"),
+            &format!(
+                "UPDATE outbox SET anonymised_at = '2027-01-01T00:00:00.000Z' WHERE reference = '{reference}'"
+            ),
             "outbox: anonymised_at is written once",
         );
         database.refused(
@@ -78,12 +85,18 @@ fn takes_nothing_else() {
     database.refused(&anonymise("paid", "[]"), items);
     database.refused(&anonymise("paid", "["), items);
     database.refused(&anonymise("paid", &BARE_ITEMS.replace("500", "501")), items);
-    database.refused(&anonymise("paid", &BARE_ITEMS.replace(",\"unitPrice\":500", ",\"unitPrice\":500,\"name\":\"x\"")), items);
-    for change in ["net_total = 1", "reference = 'x'", "code_client = 'x'", "created_at = 't'", "priority = 1"] {
+    database.refused(
+        &anonymise("paid", &BARE_ITEMS.replace(",\"unitPrice\":500", ",\"unitPrice\":500,\"name\":\"x\"")),
+        items,
+    );
+    for change in
+        ["net_total = 1", "reference = 'x'", "code_client = 'x'", "created_at = 't'", "priority = 1"]
+    {
         let sql = anonymise("paid", BARE_ITEMS).replace("last_error = NULL", change);
         database.refused(&sql, "outbox: anonymised_at comes with the personal columns only");
     }
-    let both = anonymise("paid", BARE_ITEMS).replace("last_error = NULL", "status = 'CANCELED', status_source = 'poll', updated_at = 't'");
+    let both = anonymise("paid", BARE_ITEMS)
+        .replace("last_error = NULL", "status = 'CANCELED', status_source = 'poll', updated_at = 't'");
     database.refused(&both, "outbox: anonymised_at is for rows in PAID, CANCELED and REJECTED only");
 }
 
@@ -92,13 +105,17 @@ fn takes_card_numbers_once_emitted() {
     let mut database = database();
     let only = "outbox: authorized_payment_modes may lose its card numbers only, once EMITTED";
     let remove = |reference: &str, modes: &str| {
-        format!("UPDATE outbox SET authorized_payment_modes = {modes}, updated_at = '2026-11-25T00:00:00.000Z' WHERE reference = '{reference}'")
+        format!(
+            "UPDATE outbox SET authorized_payment_modes = {modes}, updated_at = '2026-11-25T00:00:00.000Z' WHERE reference = '{reference}'"
+        )
     };
     let no_cards = format!("'{NO_CARDS}'");
     for reference in ["pending", "uncertain", "rejected"] {
         database.refused(&remove(reference, &no_cards), only);
     }
-    for modes in ["NULL".to_owned(), "'[]'".to_owned(), no_cards.replace("1500", "1"), no_cards.replace("}]", "},{}]")] {
+    for modes in
+        ["NULL".to_owned(), "'[]'".to_owned(), no_cards.replace("1500", "1"), no_cards.replace("}]", "},{}]")]
+    {
         database.refused(&remove("emitted", &modes), only);
     }
     // With the move itself, or at any time after it.
