@@ -46,6 +46,7 @@ pub(super) fn unsent_rows_are_corrected(execute: Execute) {
                 "1application: corrected items, authorized_payment_modes: net_total 2000 -> 2000",
             ],
         );
+        reads(execute, "SELECT count(*) FROM outbox_correction_ticket", &["0"]);
         for verb in ["UPDATE", "UPDATE OR IGNORE", "UPDATE OR REPLACE"] {
             refused(
                 execute,

@@ -63,13 +63,14 @@ pub(super) fn history_cannot_be_changed_or_forged(execute: Execute) {
 
     let present = "transition: to_status must be the present status of the outbox row";
     let chain = "transition: from_status must be the to_status of the row's last transition";
-    let note = "transition: source must be application where from_status equals to_status";
+    let note = "transition: is written by the triggers of outbox only";
     for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
         for (values, message) in [
             ("(SELECT id FROM outbox WHERE reference = 'emitted'), 'EMITTED', 'PAID', 'poll'", present),
             ("(SELECT id FROM outbox WHERE reference = 'emitted'), 'EMITTING', 'EMITTED', 'emit'", chain),
             ("(SELECT id FROM outbox WHERE reference = 'emitted'), NULL, 'EMITTED', 'application'", chain),
             ("(SELECT id FROM outbox WHERE reference = 'emitted'), 'EMITTED', 'EMITTED', 'poll'", note),
+            ("(SELECT id FROM outbox WHERE reference = 'never'), 'PENDING', 'PENDING', 'application'", note),
             ("1000000, NULL, 'PENDING', 'application'", present),
         ] {
             refused(
