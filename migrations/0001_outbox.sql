@@ -63,8 +63,8 @@ CREATE TABLE outbox (
     callback                 TEXT,                  -- NULL: the configured one, if any
     redirect_url             TEXT,                  -- NULL: the configured one, if any
 
-    -- Before 3.35 or so SQLite shows a CHECK what was given, not yet what the column's type makes of it ('12', not 12):
-    -- hence CAST, and no rule here that the triggers do not have.
+    -- An old SQLite shows a CHECK what was given, not what the column's type makes of it ('12', not 12): hence CAST,
+    -- and no rule here that the triggers do not have.
     CHECK (typeof(reference) <> 'blob' AND length(reference) BETWEEN 1 AND 64),
     CHECK (CAST(net_total AS INTEGER) BETWEEN 1 AND 9007199254740991),
     CHECK (CAST(priority AS INTEGER) BETWEEN 0 AND 9),
@@ -145,6 +145,11 @@ CREATE TABLE outbox_reference_probe (
 );
 
 INSERT INTO outbox_reference_probe (reference, replaced) VALUES (1, 0);
+
+-- Lets the transition of a correction in, and no other with from = to. A ticket lives for the length of one trigger.
+CREATE TABLE outbox_correction_ticket (
+    outbox_id INTEGER PRIMARY KEY
+);
 
 ----------------------------------------------------------------------------------------------------------------------
 -- Indexes: the daemon's queues, then lookups. Partial, so that a move of status touches few of them. SQLite's planner
@@ -491,6 +496,8 @@ WHEN NEW.status IS OLD.status AND NEW.updated_at IS OLD.updated_at AND NEW.anony
     AND (NEW.net_total IS NOT OLD.net_total OR NEW.items IS NOT OLD.items
         OR NEW.authorized_payment_modes IS NOT OLD.authorized_payment_modes)
 BEGIN
+    DELETE FROM outbox_correction_ticket;
+    INSERT INTO outbox_correction_ticket (outbox_id) VALUES (NEW.id);
     INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
     VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'application',
         'corrected ' || substr(
@@ -499,6 +506,7 @@ BEGIN
             || CASE WHEN NEW.authorized_payment_modes IS NOT OLD.authorized_payment_modes
                     THEN ', authorized_payment_modes' ELSE '' END, 3)
         || ': net_total ' || OLD.net_total || ' -> ' || NEW.net_total);
+    DELETE FROM outbox_correction_ticket;
 END;
 
 -- UPDATE OF goes by the name that the statement uses, so the rowid's other names are listed too.
@@ -657,20 +665,21 @@ END;
 -- transition: append-only, complete, a chain
 ----------------------------------------------------------------------------------------------------------------------
 
--- Nothing can be forged by hand but a note of the application's own: the last transition of a row always ends in its
--- present status, so whatever is not written with a move has from = to.
+-- The triggers of outbox write it, nobody else. The last transition of a row always ends in its present status: so what is
+-- not written with a move has from = to, and then it needs a correction's ticket.
 CREATE TRIGGER transition_insert BEFORE INSERT ON transition
 BEGIN
     SELECT CASE
+        WHEN NEW.id <> -1
+            THEN RAISE(ABORT, 'transition: id is given by the database; leave it out')
         WHEN NEW.to_status IS NOT (SELECT status FROM outbox WHERE id = NEW.outbox_id)
             THEN RAISE(ABORT, 'transition: to_status must be the present status of the outbox row')
         WHEN NEW.from_status IS NOT
             (SELECT to_status FROM transition WHERE outbox_id = NEW.outbox_id ORDER BY id DESC LIMIT 1)
             THEN RAISE(ABORT, 'transition: from_status must be the to_status of the row''s last transition')
-        WHEN NEW.from_status = NEW.to_status AND NEW.source <> 'application'
-            THEN RAISE(ABORT, 'transition: source must be application where from_status equals to_status')
-        WHEN NEW.id <> -1
-            THEN RAISE(ABORT, 'transition: id is given by the database; leave it out')
+        WHEN NEW.from_status = NEW.to_status
+            AND NOT EXISTS (SELECT 1 FROM outbox_correction_ticket WHERE outbox_id = NEW.outbox_id)
+            THEN RAISE(ABORT, 'transition: is written by the triggers of outbox only')
     END;
 END;
 

@@ -48,7 +48,7 @@ fn is_accepted_if_it_is_utf8() {
     let database = RefCell::new(Database::new());
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(bytes in text())| {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        let hex = bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"));
         let sql = format!(
             "INSERT INTO outbox (reference, net_total, tax_payer, items) VALUES (hex(randomblob(16)), 1, \
              '{{\"name\":\"a' || CAST(x'{hex}' AS TEXT) || '\"}}', '[{{\"quantity\":1,\"unitPrice\":1}}]')"

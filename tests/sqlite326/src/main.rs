@@ -1,9 +1,9 @@
-//! Runs an application's rows and statements (`tests/schema/rows.rs`, `tests/schema/steps.rs`) through SQLite 3.26.0,
+//! Runs an application's rows and statements (`tests/schema/rows.rs`, `tests/schema/steps`) through SQLite 3.26.0,
 //! against databases that the daemon's SQLite created: one argument a file, each under one more set of pragmas.
 
 #[path = "../../schema/rows.rs"]
 mod rows;
-#[path = "../../schema/steps.rs"]
+#[path = "../../schema/steps/mod.rs"]
 mod steps;
 
 use rusqlite::types::ValueRef;
