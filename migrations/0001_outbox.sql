@@ -472,7 +472,8 @@ BEGIN
         WHEN EXISTS (SELECT 1 FROM attempt
                      WHERE outbox_id = OLD.id AND operation = 'emit' AND phase <> 'unsent'
                         AND NOT (phase = 'answered' AND outcome IS NOT NULL
-                            AND outcome IN ('refused', 'rate_limited', 'unauthorized', 'misdirected')))
+                            AND outcome IN ('refused', 'rate_limited', 'unauthorized', 'misdirected',
+                                            'already_canceled')))
             OR EXISTS (SELECT 1 FROM transition WHERE outbox_id = OLD.id AND to_status IN ('EMITTED', 'UNCERTAIN'))
             THEN RAISE(ABORT, 'outbox: a row may not be corrected once an emission was neither unsent nor refused')
     END;
