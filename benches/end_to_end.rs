@@ -6,16 +6,21 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, missing_docs)]
 
 mod end_to_end {
+    pub(crate) mod application; // measurement `insert`
+    pub(crate) mod archive; // a database with a million finished rows
+    pub(crate) mod audit; // checks that every row's story is whole
     pub(crate) mod bench; // what every measurement works with
     pub(crate) mod daemon; // `tresorpayd run` as a child
     pub(crate) mod emission; // measurements `emit` and `latency`
     pub(crate) mod figure; // figures, their targets, the table and the JSON
     pub(crate) mod limit; // a bare client with the same requests
     pub(crate) mod machine; // cores, CPU time and memory, as /proc tells
+    pub(crate) mod million; // measurement `million`
     pub(crate) mod notices; // the notices: as rows, and as the requests they become
     pub(crate) mod options; // the command line
-    pub(crate) mod outbox; // the database, as an application and an auditor see it
+    pub(crate) mod outbox; // the database, as applications and watchers see it
     pub(crate) mod peer; // the built-in TresorPay in its own process
+    pub(crate) mod polling; // measurement `poll`
 }
 
 use std::process::ExitCode;
@@ -24,12 +29,13 @@ use anyhow::Context;
 use clap::Parser;
 
 use end_to_end::{
+    application,
     bench::Bench,
     emission,
     figure::Report,
-    limit, machine,
+    limit, machine, million,
     options::{Measurement, Options, Role},
-    peer,
+    peer, polling,
 };
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -38,6 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match options.role.take() {
         Some(Role::Peer(args)) => runtime.block_on(peer::serve(args))?,
         Some(Role::Limit(args)) => runtime.block_on(limit::run(args))?,
+        Some(Role::Application(args)) => runtime.block_on(application::run(args))?,
         None if options.called_by_cargo_bench || options.run => return runtime.block_on(measure(options)),
         None => println!("measures only under `cargo bench --bench end_to_end` (or with --run)"),
     }
@@ -52,6 +59,9 @@ async fn measure(options: Options) -> anyhow::Result<ExitCode> {
         match measurement {
             Measurement::Emit => emission::at_full_speed(&bench, &mut report).await,
             Measurement::Latency => emission::with_latency(&bench, &mut report).await,
+            Measurement::Poll => polling::measure(&bench, &mut report).await,
+            Measurement::Million => million::measure(&bench, &mut report).await,
+            Measurement::Insert => application::measure(&bench, &mut report).await,
         }
         .with_context(|| format!("measurement {measurement:?}"))?;
     }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{machine::Cores, options::Options};
 
 /// Databases are measured on the disk that holds the build, not on a memory file system.
-const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
+pub(crate) const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 
 /// The frame of all measurements.
 pub(crate) struct Bench {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use chrono::{DateTime, Utc};
 
 use super::{
     machine,
@@ -30,6 +31,12 @@ const LOG_TAIL: usize = 15;
 pub(crate) enum Polling {
     /// Not while anything else is measured.
     Never,
+    /// Rows are due at once, and the schedule is far away.
+    DueLater,
+    /// Whatever is due, every second.
+    EverySecond,
+    /// By the built-in schedule; rows are due after hours.
+    ByDefault,
 }
 
 /// A database and its daemon's configuration, in a folder of its own.
@@ -50,6 +57,9 @@ impl Installation {
     pub(crate) fn configure(&self, peer: &Addresses, polling: Polling) -> anyhow::Result<()> {
         let (schedule, first_delay) = match polling {
             Polling::Never => ("0 0 0 1 1 *", "6h"),
+            Polling::DueLater => ("0 0 0 1 1 *", "1s"),
+            Polling::EverySecond => ("* * * * * *", "1s"),
+            Polling::ByDefault => ("*/15 * * * * *", "6h"),
         };
         let config = format!(
             r#"
@@ -85,11 +95,6 @@ first_delay = "{first_delay}"
         self.folder.join("outbox.db")
     }
 
-    /// Where all of it lies.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     fn config(&self) -> PathBuf {
         self.folder.join("config.toml")
     }
@@ -108,6 +113,10 @@ first_delay = "{first_delay}"
 pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
+    /// From its start to READY=1.
+    pub(crate) ready_after: Duration,
+    /// When it was ready.
+    pub(crate) ready_at: DateTime<Utc>,
 }
 
 impl Daemon {
@@ -129,12 +138,14 @@ impl Daemon {
             .stderr(stderr);
         let started = Instant::now();
         let child = machine::spawn_on(core, &mut command).context("tresorpayd")?;
-        let mut daemon = Self { child, log };
+        let mut daemon = Self { child, log, ready_after: Duration::ZERO, ready_at: Utc::now() };
         let mut message = [0; 4096];
         loop {
             if let Ok(length) = told.recv(&mut message)
                 && String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1")
             {
+                daemon.ready_after = started.elapsed();
+                daemon.ready_at = Utc::now();
                 return Ok(daemon);
             }
             daemon.still_runs()?;
@@ -148,6 +159,11 @@ impl Daemon {
             None => Ok(()),
             Some(status) => bail!("tresorpayd ended with {status}{}", self.log_tail()),
         }
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// CPU time so far, its start included.

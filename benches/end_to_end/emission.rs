@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use tresorpayd::simulator::Ledger;
 
 use super::{
+    audit::{self, Story},
     bench::Bench,
     daemon::{CONCURRENCY, Daemon, Installation, Polling},
     figure::{Report, Target, median},
     limit::{self, Limit},
     machine::{self, Others},
-    outbox,
+    outbox::{self, Emission},
     peer::Peer,
 };
 
@@ -113,65 +115,57 @@ async fn rounds(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Resul
 }
 
 async fn round(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Result<Round> {
-    let (limit, limit_peer) = {
-        let peer = Peer::start(bench.cores.peer, latency)?;
-        let limit = limit::measure(bench.cores.client, &peer.addresses, notices, CONCURRENCY)?;
-        (limit, peer.ledger().await?)
-    };
+    let others = Others::watch()?;
+    let before = bare_client(bench, notices, latency).await?;
+    let (emission, cpu, ledger) = daemon(bench, notices, latency).await?;
+    let after = bare_client(bench, notices, latency).await?;
+    audit::same_requests(&before.1, &ledger)?;
+    audit::same_requests(&after.1, &ledger)?;
+    let emitted = f64::from(notices);
+    Ok(Round {
+        limit: before.0.and(after.0),
+        per_second: emitted / emission.seconds(),
+        cpu_seconds_per_1000: cpu.as_secs_f64() * 1000.0 / emitted,
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        rows_per_commit: emitted / emission.claims as f64,
+        others: others.share()?,
+    })
+}
+
+async fn bare_client(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Result<(Limit, Ledger)> {
+    let peer = Peer::start(bench.cores.peer, latency)?;
+    let limit = limit::measure(bench.cores.client, &peer.addresses, notices, CONCURRENCY)?;
+    Ok((limit, peer.ledger().await?))
+}
+
+/// The daemon's part of a round, audited: what its history says, its CPU time, what the peer knows.
+async fn daemon(
+    bench: &Bench,
+    notices: u32,
+    latency: Duration,
+) -> anyhow::Result<(Emission, Duration, Ledger)> {
     let peer = Peer::start(bench.cores.peer, latency)?;
     let folder = bench.folder()?;
     let installation = Installation::new(folder.path(), &peer.addresses, Polling::Never)?;
     installation.create_database()?;
-    let last = outbox::insert(&installation.database(), SERIES, notices).await?;
-    let flushes_show = machine::flushes_show(installation.folder())?;
+    let database = installation.database();
+    let rows = outbox::insert(&database, SERIES, notices).await?;
+    let flushes_show = machine::flushes_show(folder.path())?;
 
-    let (flushes, peer_cpu) = (machine::disk_flushes()?, peer.cpu_time()?);
-    let others = Others::watch(peer_cpu)?;
+    let flushes = machine::disk_flushes()?;
     let mut daemon = Daemon::start(&installation, bench.cores.client)?;
-    outbox::wait_for(&installation.database(), &mut daemon, last, "EMITTED").await?;
+    outbox::wait_for(&database, &mut daemon, rows, "EMITTED").await?;
     let cpu = daemon.cpu_time()?;
-    let others = others.share(cpu + peer.cpu_time()?)?;
     let flushes = machine::disk_flushes()? - flushes;
     daemon.stop()?;
 
     let ledger = peer.ledger().await?;
-    outbox::audit(&installation.database(), &ledger, notices).await?;
-    let history = outbox::history(&installation.database()).await?;
+    audit::audit(&database, &ledger, notices, Story::Emitted).await?;
+    let emission = Emission::read(&database, rows).await?;
     ensure!(
-        !flushes_show || flushes >= history.claims,
+        !flushes_show || flushes >= emission.claims,
         "{} commits took rows and the disk was flushed {flushes} times only: synchronous is not FULL",
-        history.claims
+        emission.claims
     );
-    same_requests(&limit_peer, &ledger)?;
-    let emitted = f64::from(notices);
-    Ok(Round {
-        limit,
-        per_second: emitted / history.seconds,
-        cpu_seconds_per_1000: cpu.as_secs_f64() * 1000.0 / emitted,
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        rows_per_commit: emitted / history.claims as f64,
-        others,
-    })
-}
-
-/// The bare client must have asked for just what the daemon asked for.
-fn same_requests(
-    limit: &tresorpayd::simulator::Ledger,
-    daemon: &tresorpayd::simulator::Ledger,
-) -> anyhow::Result<()> {
-    let orders = |ledger: &tresorpayd::simulator::Ledger| {
-        let mut orders: Vec<_> = ledger
-            .notices
-            .iter()
-            .map(|notice| {
-                let codes = (notice.code_client.clone(), notice.code_structure.clone());
-                let who = format!("{:?}", notice.tax_payer);
-                (notice.client_reference.clone(), codes, notice.net_total, who, format!("{:?}", notice.items))
-            })
-            .collect();
-        orders.sort();
-        orders
-    };
-    ensure!(orders(limit) == orders(daemon), "the bare client did not send the daemon's requests");
-    Ok(())
+    Ok((emission, cpu, ledger))
 }

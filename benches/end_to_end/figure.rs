@@ -15,6 +15,8 @@ pub(crate) enum Target {
     AtLeast(f64),
     /// Not more.
     AtMost(f64),
+    /// Less.
+    Below(f64),
 }
 
 impl Target {
@@ -22,6 +24,7 @@ impl Target {
         match self {
             Self::AtLeast(bound) => value >= bound,
             Self::AtMost(bound) => value <= bound,
+            Self::Below(bound) => value < bound,
         }
     }
 }
@@ -31,6 +34,7 @@ impl fmt::Display for Target {
         match self {
             Self::AtLeast(bound) => write!(f, ">= {bound}"),
             Self::AtMost(bound) => write!(f, "<= {bound}"),
+            Self::Below(bound) => write!(f, "< {bound}"),
         }
     }
 }
@@ -115,6 +119,20 @@ impl Report {
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
     }
+}
+
+/// The value that a share of all is no greater than (nearest rank).
+pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place in a list that fits in memory"
+    )]
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// The middle one; of an even number, the lower of the middle two.

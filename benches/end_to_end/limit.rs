@@ -26,6 +26,16 @@ pub(crate) struct Limit {
     pub(crate) cpu_seconds_per_1000: f64,
 }
 
+impl Limit {
+    /// Of two runs of the same size.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            per_second: 2.0 / (1.0 / self.per_second + 1.0 / other.per_second),
+            cpu_seconds_per_1000: f64::midpoint(self.cpu_seconds_per_1000, other.cpu_seconds_per_1000),
+        }
+    }
+}
+
 /// Runs the bare client in a process of its own.
 pub(crate) fn measure(
     core: Option<usize>,

@@ -7,8 +7,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 /// Fields of /proc/PID/stat, from 0 behind the program's name: user and system time in ticks.
-const USER_TICKS: usize = 11;
-const SYSTEM_TICKS: usize = 12;
+const OWN_TICKS: [usize; 2] = [11, 12];
+/// The same for its children that have ended and been waited for.
+const CHILDREN_TICKS: [usize; 2] = [13, 14];
 /// `USER_HZ` of every Linux architecture that Rust's std runs on but Alpha and Itanium.
 const TICKS_PER_SECOND: u64 = 100;
 /// Fields of a line of /proc/diskstats: flush requests completed.
@@ -71,42 +72,87 @@ pub(crate) fn spawn_on(core: Option<usize>, command: &mut Command) -> anyhow::Re
 
 /// CPU time of a process and of its threads that have ended, user and system.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks = fields[USER_TICKS].parse::<u64>()? + fields[SYSTEM_TICKS].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+    ticks_of(&pid.to_string(), &OWN_TICKS)
 }
 
-/// How much of the machine somebody else used, as a part of 1: shows how far a figure can be trusted.
+fn ticks_of(process: &str, which: &[usize]) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = which.iter().map(|field| fields[*field].parse::<u64>()).sum::<Result<u64, _>>()?;
+    Ok(ticks_to_time(ticks))
+}
+
+fn ticks_to_time(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+}
+
+/// CPU time of a process's living threads, to the nanosecond: for what takes less than a tick.
+pub(crate) fn fine_cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let schedstat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += schedstat.split(' ').next().context("schedstat")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Memory of a process, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// `VmRSS`: now.
+    pub(crate) resident: f64,
+    /// `VmHWM`: the most so far.
+    pub(crate) peak: f64,
+}
+
+/// Reads it.
+pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let mebibytes = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).context("/proc/PID/status")?;
+        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        anyhow::Ok(kibibytes / 1024.0)
+    };
+    Ok(Memory { resident: mebibytes("VmRSS:")?, peak: mebibytes("VmHWM:")? })
+}
+
+/// How much of the machine others used meanwhile: shows how far a figure can be trusted.
 pub(crate) struct Others {
-    started: (u64, u64),
+    busy: Duration,
+    all: Duration,
     ours: Duration,
 }
 
 impl Others {
-    /// Begins to look; `ours` is the CPU time that the measurement's own processes have used so far.
-    pub(crate) fn watch(ours: Duration) -> anyhow::Result<Self> {
-        Ok(Self { started: whole_machine()?, ours })
+    /// Begins to look; every child of this process has been waited for.
+    pub(crate) fn watch() -> anyhow::Result<Self> {
+        let (busy, all) = whole_machine()?;
+        Ok(Self { busy, all, ours: family()? })
     }
 
-    /// The part of all cores that was used by others since `watch`.
-    pub(crate) fn share(&self, ours: Duration) -> anyhow::Result<f64> {
+    /// The part of all cores' time, 0 to 1, that others used since; every child has been waited for again.
+    pub(crate) fn share(&self) -> anyhow::Result<f64> {
         let (busy, all) = whole_machine()?;
-        let ticks = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND).as_secs_f64();
-        let others = ticks(busy - self.started.0) - ours.saturating_sub(self.ours).as_secs_f64();
-        Ok((others / ticks(all - self.started.1).max(0.01)).clamp(0.0, 1.0))
+        let ours = family()?.saturating_sub(self.ours);
+        let others = busy.saturating_sub(self.busy).saturating_sub(ours);
+        Ok((others.as_secs_f64() / all.saturating_sub(self.all).as_secs_f64().max(0.01)).min(1.0))
     }
 }
 
-/// Ticks of all cores: busy, and altogether.
-fn whole_machine() -> anyhow::Result<(u64, u64)> {
+/// CPU time of this process and of its children that have ended.
+fn family() -> anyhow::Result<Duration> {
+    Ok(ticks_of("self", &OWN_TICKS)? + ticks_of("self", &CHILDREN_TICKS)?)
+}
+
+/// Time of all cores: busy, and altogether.
+fn whole_machine() -> anyhow::Result<(Duration, Duration)> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat")?;
     let fields = line.split_whitespace().take(DISJOINT).map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-    let all = fields.iter().sum();
+    let all: u64 = fields.iter().sum();
     let idle: u64 = IDLE.iter().map(|field| fields[*field]).sum();
-    Ok((all - idle, all))
+    Ok((ticks_to_time(all - idle), ticks_to_time(all)))
 }
 
 /// Flush requests that the disks have completed: each durable commit ends in one.

@@ -19,7 +19,10 @@ pub(crate) struct Options {
     /// Notices of one round without latency
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) notices: u32,
-    /// Rounds of `emit` and `latency`; the median counts
+    /// Finished rows in the database of `million`
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) finished: u32,
+    /// Rounds of `emit`, `latency` and `million`; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
     /// Where the figures go as JSON [default: `target/tmp/end_to_end.json`]
@@ -51,6 +54,12 @@ pub(crate) enum Measurement {
     Emit,
     /// Emission against a peer that answers after 20 ms
     Latency,
+    /// Asking about 10,000 notices that were paid
+    Poll,
+    /// Start, memory, rest and emission with a million finished rows
+    Million,
+    /// An application's INSERT while the daemon emits
+    Insert,
 }
 
 impl Options {
@@ -76,6 +85,16 @@ pub(crate) enum Role {
     /// A bare client
     #[command(hide = true)]
     Limit(LimitArgs),
+    /// An application that inserts, until stdin ends
+    #[command(hide = true)]
+    Application(ApplicationArgs),
+}
+
+/// Arguments of the application.
+#[derive(Debug, Args)]
+pub(crate) struct ApplicationArgs {
+    #[arg(long)]
+    pub(crate) database: PathBuf,
 }
 
 /// Arguments of the peer.

@@ -1,18 +1,16 @@
-//! The database as others see it: the application that inserts, the watcher that waits, the auditor who checks.
+//! The database as others see it: the application that inserts, the watcher that waits, the reader of its history.
 
 use std::{
-    collections::HashMap,
     path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
-use chrono::DateTime;
+use anyhow::ensure;
+use chrono::{DateTime, Utc};
 use sqlx::{
     Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
-use tresorpayd::simulator::Ledger;
 
 use super::{daemon::Daemon, notices};
 
@@ -24,6 +22,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 const DEADLINE: Duration = Duration::from_mins(10);
 /// What is not done so long after the last row was is not going to be.
 const STRAGGLERS: Duration = Duration::from_secs(20);
+
+/// Rows that were inserted together: ids after the first number, up to the second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) after: i64,
+    pub(crate) last: i64,
+}
 
 /// A connection as the contract asks it of applications.
 pub(crate) async fn connect(database: &Path) -> anyhow::Result<SqliteConnection> {
@@ -47,8 +52,8 @@ pub(crate) async fn insert_one(conn: &mut SqliteConnection, row: &notices::Row) 
     Ok(())
 }
 
-/// Inserts the rows 1 to `count` of a series in one transaction; the last one's id.
-pub(crate) async fn insert(database: &Path, series: &str, count: u32) -> anyhow::Result<i64> {
+/// Inserts the rows 1 to `count` of a series in one transaction.
+pub(crate) async fn insert(database: &Path, series: &str, count: u32) -> anyhow::Result<Span> {
     let mut conn = connect(database).await?;
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     for number in 1..=count {
@@ -57,22 +62,24 @@ pub(crate) async fn insert(database: &Path, series: &str, count: u32) -> anyhow:
     let last: (i64,) = sqlx::query_as("SELECT max(id) FROM outbox").fetch_one(&mut *tx).await?;
     tx.commit().await?;
     conn.close().await?;
-    Ok(last.0)
+    Ok(Span { after: last.0 - i64::from(count), last: last.0 })
 }
 
-/// Waits until no row up to `last` is anything but `status`.
+/// Waits until every row of `span` is `status`.
 pub(crate) async fn wait_for(
     database: &Path,
     daemon: &mut Daemon,
-    last: i64,
+    span: Span,
     status: &str,
 ) -> anyhow::Result<()> {
     let mut conn = connect(database).await?;
     let started = Instant::now();
     // Rows are taken in order: while the last one waits, a single lookup tells that they are not done.
     loop {
-        let found: (String,) =
-            sqlx::query_as("SELECT status FROM outbox WHERE id = ?1").bind(last).fetch_one(&mut conn).await?;
+        let found: (String,) = sqlx::query_as("SELECT status FROM outbox WHERE id = ?1")
+            .bind(span.last)
+            .fetch_one(&mut conn)
+            .await?;
         if found.0 == status {
             break;
         }
@@ -82,11 +89,9 @@ pub(crate) async fn wait_for(
     }
     let last_done = Instant::now();
     loop {
-        let others: (i64,) = sqlx::query_as("SELECT count(*) FROM outbox WHERE id <= ?1 AND status <> ?2")
-            .bind(last)
-            .bind(status)
-            .fetch_one(&mut conn)
-            .await?;
+        let sql = "SELECT count(*) FROM outbox WHERE id > ?1 AND id <= ?2 AND +status <> ?3";
+        let others: (i64,) =
+            sqlx::query_as(sql).bind(span.after).bind(span.last).bind(status).fetch_one(&mut conn).await?;
         if others.0 == 0 {
             return Ok(conn.close().await?);
         }
@@ -96,72 +101,37 @@ pub(crate) async fn wait_for(
     }
 }
 
-/// What the history says of a run.
+/// What the history says of an emission.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct History {
-    /// From the first claim to the last answer recorded, in seconds.
-    pub(crate) seconds: f64,
+pub(crate) struct Emission {
+    /// The first claim.
+    pub(crate) from: DateTime<Utc>,
+    /// The last answer recorded.
+    pub(crate) to: DateTime<Utc>,
     /// Commits that took rows, at least: claims of one millisecond look like one.
     pub(crate) claims: u64,
 }
 
-/// Reads the history of the emission of all rows.
-pub(crate) async fn history(database: &Path) -> anyhow::Result<History> {
-    let mut conn = connect(database).await?;
-    let span: (String, String) = sqlx::query_as(
-        "SELECT (SELECT min(at) FROM transition WHERE to_status = 'EMITTING'),
-                (SELECT max(at) FROM transition WHERE to_status = 'EMITTED')",
-    )
-    .fetch_one(&mut conn)
-    .await?;
-    let claims: (i64,) =
-        sqlx::query_as("SELECT count(DISTINCT started_at) FROM attempt").fetch_one(&mut conn).await?;
-    conn.close().await?;
-    let span = DateTime::parse_from_rfc3339(&span.1)? - DateTime::parse_from_rfc3339(&span.0)?;
-    Ok(History { seconds: span.as_seconds_f64(), claims: u64::try_from(claims.0)? })
-}
-
-/// Checks that every row was emitted once and that all the books agree; says what is wrong.
-pub(crate) async fn audit(database: &Path, ledger: &Ledger, rows: u32) -> anyhow::Result<()> {
-    let mut conn = connect(database).await?;
-    let expected = i64::from(rows);
-    let mut count = async |what: &str, sql: &'static str| {
-        let found: (i64,) = sqlx::query_as(sql).fetch_one(&mut conn).await?;
-        ensure!(found.0 == expected, "{what}: {} instead of {expected}", found.0);
-        Ok(())
-    };
-    count("rows", "SELECT count(*) FROM outbox").await?;
-    count("EMITTED rows", "SELECT count(*) FROM outbox WHERE status = 'EMITTED'").await?;
-    count(
-        "complete attempts",
-        "SELECT count(DISTINCT outbox_id) FROM attempt WHERE operation = 'emit' AND outcome = 'ok'
-         AND phase = 'answered' AND http_status = 200 AND duration_ms >= 0 AND tresorpay_reference =
-             (SELECT tresorpay_reference FROM outbox WHERE id = outbox_id)",
-    )
-    .await?;
-    count("attempts", "SELECT count(*) FROM attempt").await?;
-    count(
-        "complete histories",
-        "SELECT count(*) FROM (SELECT group_concat(coalesce(from_status, '') || '>' || to_status) AS history
-             FROM (SELECT * FROM transition ORDER BY outbox_id, id) GROUP BY outbox_id)
-         WHERE history = '>PENDING,PENDING>EMITTING,EMITTING>EMITTED'",
-    )
-    .await?;
-    let broken: (String,) = sqlx::query_as("PRAGMA quick_check(1)").fetch_one(&mut conn).await?;
-    ensure!(broken.0 == "ok", "quick_check: {}", broken.0);
-    let emitted: Vec<(String, String, i64)> =
-        sqlx::query_as("SELECT reference, tresorpay_reference, net_total FROM outbox")
-            .fetch_all(&mut conn)
-            .await?;
-    conn.close().await?;
-    ensure!(ledger.notices.len() == emitted.len(), "the peer has {} notices", ledger.notices.len());
-    let known: HashMap<&str, _> =
-        ledger.notices.iter().map(|notice| (notice.reference.as_str(), notice)).collect();
-    for (reference, tresorpay_reference, net_total) in emitted {
-        match known.get(tresorpay_reference.as_str()) {
-            Some(notice) if notice.client_reference == reference && notice.net_total == net_total => {}
-            found => bail!("{reference} should be {tresorpay_reference}, where the peer has {found:?}"),
-        }
+impl Emission {
+    /// Reads the history of the emission of `span`.
+    pub(crate) async fn read(database: &Path, span: Span) -> anyhow::Result<Self> {
+        let mut conn = connect(database).await?;
+        let read: (String, String, i64) = sqlx::query_as(
+            "SELECT
+                (SELECT min(at) FROM transition WHERE outbox_id > ?1 AND outbox_id <= ?2 AND to_status = 'EMITTING'),
+                (SELECT max(at) FROM transition WHERE outbox_id > ?1 AND outbox_id <= ?2 AND to_status = 'EMITTED'),
+                (SELECT count(DISTINCT started_at) FROM attempt WHERE outbox_id > ?1 AND outbox_id <= ?2)",
+        )
+        .bind(span.after)
+        .bind(span.last)
+        .fetch_one(&mut conn)
+        .await?;
+        conn.close().await?;
+        Ok(Self { from: read.0.parse()?, to: read.1.parse()?, claims: u64::try_from(read.2)? })
     }
-    Ok(())
+
+    /// How long it took, in seconds.
+    pub(crate) fn seconds(&self) -> f64 {
+        (self.to - self.from).as_seconds_f64()
+    }
 }

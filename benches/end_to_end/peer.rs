@@ -10,8 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tresorpayd::simulator::{Config, Ledger, start};
+use tresorpayd::simulator::{Config, Counters, Ledger, start};
 
 use super::{
     machine,
@@ -24,6 +25,9 @@ pub(crate) const CLIENT_ID: &str = "bench-client";
 pub(crate) const CLIENT_SECRET: &str = "bench-secret";
 /// Longer than any measurement, so that no round has a token more than another.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(6);
+
+/// Payments under way at once.
+const PAYMENTS_AT_ONCE: usize = 16;
 
 /// Where the peer is reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,17 +92,34 @@ impl Peer {
         Ok(Self { child, stdin, http: reqwest::Client::builder().no_proxy().build()?, addresses })
     }
 
-    /// CPU time so far.
-    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        machine::cpu_time(self.child.id())
-    }
-
     /// Everything it knows.
     pub(crate) async fn ledger(&self) -> anyhow::Result<Ledger> {
-        let url = format!("{}/ledger", self.addresses.control_url);
+        self.read("ledger").await
+    }
+
+    /// How often it was asked for what.
+    pub(crate) async fn counters(&self) -> anyhow::Result<Counters> {
+        self.read("counters").await
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&self, what: &str) -> anyhow::Result<T> {
+        let url = format!("{}/{what}", self.addresses.control_url);
         let answer = self.http.get(url).send().await?;
-        ensure!(answer.status().is_success(), "ledger: {}", answer.status());
+        ensure!(answer.status().is_success(), "{what}: {}", answer.status());
         Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    }
+
+    /// Every taxpayer pays.
+    pub(crate) async fn pay_all(&self) -> anyhow::Result<()> {
+        let notices = self.ledger().await?.notices;
+        let payments = notices.into_iter().map(|notice| async move {
+            let url = format!("{}/pay/{}", self.addresses.control_url, notice.reference);
+            let answer = self.http.post(url).send().await?;
+            ensure!(answer.status().is_success(), "pay: {}", answer.status());
+            answer.bytes().await?;
+            Ok(())
+        });
+        stream::iter(payments).buffer_unordered(PAYMENTS_AT_ONCE).try_collect().await
     }
 }
 
