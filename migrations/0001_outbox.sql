@@ -66,13 +66,13 @@ CREATE TABLE outbox (
     -- An old SQLite shows a CHECK what was given, not what the column's type makes of it ('12', not 12): hence CAST,
     -- and no rule here that the triggers do not have.
     CHECK (typeof(reference) <> 'blob' AND length(reference) BETWEEN 1 AND 64),
-    CHECK (CAST(net_total AS INTEGER) BETWEEN 1 AND 9007199254740991),
-    CHECK (CAST(priority AS INTEGER) BETWEEN 0 AND 9),
+    CHECK (CAST(net_total AS NUMERIC) BETWEEN 1 AND 9007199254740991),
+    CHECK (CAST(priority AS NUMERIC) BETWEEN 0 AND 9),
     CHECK (typeof(tax_payer) <> 'blob'),
     CHECK (typeof(items) <> 'blob'),
     CHECK (status IN ('PENDING', 'EMITTING', 'UNCERTAIN', 'REJECTED', 'EMITTED', 'PAID', 'CANCELED')),
     CHECK (status_source IN ('emit', 'poll', 'command', 'callback', 'reconcile', 'recovery')),
-    CHECK (CAST(attempts AS INTEGER) >= 0),
+    CHECK (CAST(attempts AS NUMERIC) >= 0),
     CHECK (tresorpay_reference IS NOT NULL OR status NOT IN ('EMITTED', 'PAID'))
 );
 
