@@ -66,13 +66,13 @@ CREATE TABLE outbox (
     -- An old SQLite shows a CHECK what was given, not what the column's type makes of it ('12', not 12): hence CAST,
     -- and no rule here that the triggers do not have.
     CHECK (typeof(reference) <> 'blob' AND length(reference) BETWEEN 1 AND 64),
-    CHECK (CAST(net_total AS INTEGER) BETWEEN 1 AND 9007199254740991),
-    CHECK (CAST(priority AS INTEGER) BETWEEN 0 AND 9),
+    CHECK (CAST(net_total AS NUMERIC) BETWEEN 1 AND 9007199254740991),
+    CHECK (CAST(priority AS NUMERIC) BETWEEN 0 AND 9),
     CHECK (typeof(tax_payer) <> 'blob'),
     CHECK (typeof(items) <> 'blob'),
     CHECK (status IN ('PENDING', 'EMITTING', 'UNCERTAIN', 'REJECTED', 'EMITTED', 'PAID', 'CANCELED')),
     CHECK (status_source IN ('emit', 'poll', 'command', 'callback', 'reconcile', 'recovery')),
-    CHECK (CAST(attempts AS INTEGER) >= 0),
+    CHECK (CAST(attempts AS NUMERIC) >= 0),
     CHECK (tresorpay_reference IS NOT NULL OR status NOT IN ('EMITTED', 'PAID'))
 );
 
@@ -760,7 +760,7 @@ BEGIN
         WHEN NEW.action <> 'resolve-emitted' AND NEW.argument IS NOT NULL
             THEN RAISE(ABORT, 'command: argument must be NULL, save for resolve-emitted')
         WHEN NEW.action = 'resolve-emitted' AND (typeof(NEW.argument) <> 'text' OR length(NEW.argument) NOT BETWEEN 1 AND 128
-                OR trim(NEW.argument) = '' OR instr(NEW.argument, char(0)) > 0
+                OR trim(NEW.argument) = ''
                 OR NEW.argument GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*')
             THEN RAISE(ABORT, 'command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters')
         WHEN NEW.requested_by IS NOT NULL AND (typeof(NEW.requested_by) <> 'text' OR length(NEW.requested_by) > 128)
@@ -769,6 +769,15 @@ BEGIN
             OR NEW.requested_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z'
             OR strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.requested_at, 1, 19), '+0 seconds') IS NOT substr(NEW.requested_at, 1, 19)
             THEN RAISE(ABORT, 'command: requested_at must be a UTC time that exists, written 2026-11-24T09:48:00.000Z; left out, it is now')
+        WHEN instr(coalesce(NEW.reference, '') || coalesce(NEW.argument, '') || coalesce(NEW.requested_by, ''), char(0)) > 0
+            OR EXISTS (
+                WITH RECURSIVE place (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM place WHERE i < 400)
+                SELECT 1
+                FROM (SELECT coalesce(NEW.reference, '') || '|' || coalesce(NEW.argument, '') || '|'
+                          || coalesce(NEW.requested_by, '') AS content LIMIT 1) CROSS JOIN place
+                WHERE content GLOB '*[^' || char(1) || '-' || char(127) || ']*' AND i <= length(content)
+                    AND CAST(char(unicode(substr(content, i, 1))) AS BLOB) <> CAST(substr(content, i, 1) AS BLOB))
+            THEN RAISE(ABORT, 'command: reference, argument and requested_by must be UTF-8 text without NUL')
         WHEN NEW.done_at IS NOT NULL THEN RAISE(ABORT, 'command: done_at is written by the daemon')
         WHEN NEW.outcome IS NOT NULL THEN RAISE(ABORT, 'command: outcome is written by the daemon')
         WHEN NEW.detail IS NOT NULL THEN RAISE(ABORT, 'command: detail is written by the daemon')

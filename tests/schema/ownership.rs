@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::fixtures::Database;
+use crate::rows::insert;
 use crate::steps::{APPLICATION_COLUMNS, DAEMON_COLUMNS, DAEMON_ONLY};
 
 #[test]
@@ -173,4 +174,48 @@ fn what_the_file_is_for_never_changes() {
     database.done("INSERT INTO meta (key, value) VALUES ('paused', '1') ON CONFLICT(key) DO UPDATE SET value = excluded.value");
     database.done("UPDATE meta SET value = '2' WHERE key = 'schema_version'");
     database.done("DELETE FROM meta WHERE key = 'paused'");
+}
+
+/// The last line, should a trigger ever be missing.
+#[test]
+fn checks_stand_behind_the_triggers() {
+    let mut database = Database::with_fixtures();
+    for trigger in [
+        "outbox_insert",
+        "outbox_insert_null",
+        "command_insert",
+        "attempt_insert_daemon_only",
+        "transition_insert",
+    ] {
+        database.done(&format!("DROP TRIGGER {trigger}"));
+    }
+    for (column, value) in [
+        ("reference", "''"),
+        ("reference", "x'41'"),
+        ("net_total", "0"),
+        ("net_total", "9007199254740992"),
+        ("priority", "10"),
+        ("tax_payer", "x'41'"),
+        ("items", "x'41'"),
+        ("status", "'LOST'"),
+        ("status", "'EMITTED'"),
+        ("status_source", "'somebody'"),
+        ("attempts", "-1"),
+    ] {
+        let message = database.execute(&insert("INSERT", "unchecked", &[(column, value)], "")).unwrap_err();
+        assert!(message.starts_with("CHECK constraint failed"), "{column} = {value}: {message}");
+    }
+    for statement in [
+        "INSERT INTO command (reference, action) VALUES ('a', 'pay')",
+        "INSERT INTO command (reference, action, done_at) VALUES ('a', 'poll', 't')",
+        "INSERT INTO command (reference, action, done_at, outcome) VALUES ('a', 'poll', 't', 'maybe')",
+        "INSERT INTO attempt (outbox_id, operation, base_url, started_at) VALUES (1, 'pay', 'u', 't')",
+        "INSERT INTO attempt (outbox_id, operation, base_url, started_at, phase) VALUES (1, 'emit', 'u', 't', 'gone')",
+        "INSERT INTO attempt (id, outbox_id, operation, base_url, started_at) VALUES (-1, 1, 'emit', 'u', 't')",
+        "INSERT INTO transition (outbox_id, at, to_status, source) VALUES (1, 't', 'PENDING', 'nobody')",
+        "INSERT INTO transition (id, outbox_id, at, to_status, source) VALUES (-1, 1, 't', 'PENDING', 'poll')",
+    ] {
+        let message = database.execute(statement).unwrap_err();
+        assert!(message.starts_with("CHECK constraint failed"), "{statement}: {message}");
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) const GOOD: Row = &[
 ];
 
 /// The statement that inserts [`GOOD`] changed by `row`, where `verb` is `INSERT` with its conflict clause.
-pub(crate) fn insert(verb: &str, reference: &str, row: Row, tail: &str) -> String {
+pub(crate) fn insert(verb: &str, reference: &str, row: &[(&str, &str)], tail: &str) -> String {
     let mut columns = vec![("reference".to_owned(), format!("'{reference}'"))];
     for (column, value) in GOOD.iter().chain(row) {
         columns.retain(|(known, _)| known != column);
@@ -42,6 +42,7 @@ pub(crate) const ACCEPTED: &[Row] = &[
     &[("tax_payer", r#"'{"name":"'||replace(hex(zeroblob(9000)),'00','a')||'"}'"#)],
     // Drivers that bind every number as a float, or everything as text.
     &[("net_total", "1500.0"), ("priority", "3.0")],
+    &[("net_total", "'.15e4'")],
     &[("net_total", "'1500'"), ("priority", "'3'"), ("attempts", "'0'")],
     // Amounts: at the limits, null for an absent field, a gift among the items, a thousand items.
     &[("net_total", "9007199254740991"), ("items", r#"'[{"quantity":1,"unitPrice":9007199254740991}]'"#)],

@@ -8,6 +8,7 @@ pub(super) fn commands_are_checked(execute: Execute) {
     const ARGUMENT: &str =
         "command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters";
     const NO_ARGUMENT: &str = "command: argument must be NULL, save for resolve-emitted";
+    const TEXT: &str = "command: reference, argument and requested_by must be UTF-8 text without NUL";
     const REQUESTED_AT: &str = "command: requested_at must be a UTC time that exists, written 2026-11-24T09:48:00.000Z; left out, it is now";
     for action in ["cancel", "retry", "poll", "confirm-delivery", "fetch-receipt", "resolve-not-emitted"] {
         done(
@@ -39,7 +40,7 @@ pub(super) fn commands_are_checked(execute: Execute) {
     }
     done(
         execute,
-        "INSERT INTO command (reference, action, argument) VALUES ('not there', 'resolve-emitted', 'TP20241231.1048.AR3')",
+        "INSERT INTO command (reference, action, argument) VALUES ('ɛ não 😀', 'resolve-emitted', 'TP20241231.1048.AR3')",
     );
     for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
         for (columns, values, message) in [
@@ -63,6 +64,11 @@ pub(super) fn commands_are_checked(execute: Execute) {
                 "'emitted', 'poll', '2026-02-30T00:00:00.000Z'",
                 REQUESTED_AT,
             ),
+            ("reference, action", "'a' || char(0), 'poll'", TEXT),
+            ("reference, action", "CAST(x'53E9676F75' AS TEXT), 'poll'", TEXT),
+            ("reference, action, argument", "'emitted', 'resolve-emitted', 'TP' || char(0) || 'x'", TEXT),
+            ("reference, action, argument", "'emitted', 'resolve-emitted', CAST(x'54C3' AS TEXT)", TEXT),
+            ("reference, action, requested_by", "'emitted', 'poll', CAST(x'41ED' AS TEXT)", TEXT),
             (
                 "reference, action, done_at",
                 "'emitted', 'poll', 'x'",
