@@ -91,7 +91,10 @@ impl App {
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
         let doubted = opened.writer.recover(Timestamp::now()).await?;
         if doubted > 0 {
-            tracing::warn!(rows = doubted, "requests were under way when the daemon last ended: UNCERTAIN, see `tresorpayd list --status UNCERTAIN`");
+            tracing::warn!(
+                rows = doubted,
+                "requests were under way when the daemon last ended: UNCERTAIN, see `tresorpayd list --status UNCERTAIN`"
+            );
         }
         let backoff = backoff(&settings);
         let (auth, actor) = Auth::new(
@@ -117,7 +120,16 @@ impl App {
             backoff,
             settings.api.breaker_failures,
         );
-        Ok(Self { settings, tasks, writer: opened.writer, reads: opened.reads, auth, api, pace, lease: opened.lease })
+        Ok(Self {
+            settings,
+            tasks,
+            writer: opened.writer,
+            reads: opened.reads,
+            auth,
+            api,
+            pace,
+            lease: opened.lease,
+        })
     }
 
     /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
@@ -137,23 +149,31 @@ impl App {
         };
         let (watched, stop) = (reads.clone(), shutdown.clone());
         let wakes = vec![Arc::clone(&emit_wake)];
-        spawn("watch", Box::pin(async move {
-            watch::watch(watched, wakes, stop).await;
-            Ok(())
-        }));
+        spawn(
+            "watch",
+            Box::pin(async move {
+                watch::watch(watched, wakes, stop).await;
+                Ok(())
+            }),
+        );
         let stop = shutdown.clone();
-        spawn("emit", Box::pin(async move {
-            emitter.run(emit_wake, stop).await.map_err(|error| error.to_string())
-        }));
+        spawn(
+            "emit",
+            Box::pin(async move { emitter.run(emit_wake, stop).await.map_err(|error| error.to_string()) }),
+        );
         let stop = shutdown.clone();
-        spawn("poll", Box::pin(async move {
-            poller.run(poll_wake, stop).await.map_err(|error| error.to_string())
-        }));
+        spawn(
+            "poll",
+            Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| error.to_string()) }),
+        );
         let stop = shutdown.clone();
-        spawn("watchdog", Box::pin(async move {
-            lifecycle::report(reads, stop).await;
-            Ok(())
-        }));
+        spawn(
+            "watchdog",
+            Box::pin(async move {
+                lifecycle::report(reads, stop).await;
+                Ok(())
+            }),
+        );
         drop(auth);
         tracing::info!(
             environment = settings.environment.as_str(),

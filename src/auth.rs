@@ -338,11 +338,8 @@ impl Endpoint {
                 request = request.basic_auth(form_encoded(&options.client_id), Some(form_encoded(secret)));
             }
         }
-        let response = request
-            .form(&form)
-            .send()
-            .await
-            .map_err(|error| AuthError::Unavailable(causes(&error)))?;
+        let response =
+            request.form(&form).send().await.map_err(|error| AuthError::Unavailable(causes(&error)))?;
         let status = response.status();
         let body = read_limited(response, MAX_BODY).await.map_err(AuthError::Unavailable)?;
         read_answer(status.as_u16(), &body)
@@ -376,8 +373,9 @@ fn read_answer(status: u16, body: &[u8]) -> Result<Granted, AuthError> {
     if answer.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(AuthError::Unavailable("the token is no bearer token".to_owned()));
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| AuthError::Unavailable("the access_token is no text that a header can hold".to_owned()))?;
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+        AuthError::Unavailable("the access_token is no text that a header can hold".to_owned())
+    })?;
     header.set_sensitive(true);
     Ok(Granted { header, lifetime: lifetime(answer.expires_in.as_ref()) })
 }
@@ -389,9 +387,9 @@ fn lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
         Some(serde_json::Value::String(text)) => text.trim().parse::<f64>().ok(),
         _ => None,
     };
-    seconds
-        .filter(|seconds| seconds.is_finite())
-        .map_or(DEFAULT_LIFETIME, |seconds| Duration::from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64())))
+    seconds.filter(|seconds| seconds.is_finite()).map_or(DEFAULT_LIFETIME, |seconds| {
+        Duration::from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64()))
+    })
 }
 
 fn short(text: &str) -> String {

@@ -384,7 +384,9 @@ fn log(outbox_id: i64, judgement: &Judgement, reason: &str) {
         Verdict::Created => tracing::debug!(outbox_id, reason, "emitted"),
         Verdict::NotCreated => tracing::debug!(outbox_id, reason, "not created; tried again later"),
         Verdict::Refused => tracing::warn!(outbox_id, reason, "rejected"),
-        Verdict::Unknown => tracing::warn!(outbox_id, reason, "uncertain: nobody knows whether it was created"),
+        Verdict::Unknown => {
+            tracing::warn!(outbox_id, reason, "uncertain: nobody knows whether it was created")
+        }
     }
 }
 

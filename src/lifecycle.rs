@@ -21,7 +21,9 @@ pub fn shutdown_on_signals() -> std::io::Result<CancellationToken> {
         next().await;
         token.cancel();
         next().await;
-        tracing::warn!("second signal: ending at once; requests under way will be UNCERTAIN at the next start");
+        tracing::warn!(
+            "second signal: ending at once; requests under way will be UNCERTAIN at the next start"
+        );
         std::process::exit(1);
     });
     Ok(shutdown)

@@ -182,7 +182,10 @@ impl Pace {
                 let until = now + delay;
                 if sides.paused_until.is_none_or(|paused| paused < until) {
                     sides.paused_until = Some(until);
-                    tracing::warn!(seconds = delay.as_secs_f64(), "TresorPay asks to wait; no request leaves before");
+                    tracing::warn!(
+                        seconds = delay.as_secs_f64(),
+                        "TresorPay asks to wait; no request leaves before"
+                    );
                 }
             }
             Health::Neutral => breaker.probing = false,
@@ -269,13 +272,17 @@ mod tests {
             assert_eq!(pace.allowance(Side::Emit, start), Allowance::Open);
             pace.report(Side::Emit, Health::Bad, start);
         }
-        assert!(matches!(pace.allowance(Side::Emit, start), Allowance::NotBefore(at) if at <= start + Duration::from_secs(1)));
+        assert!(
+            matches!(pace.allowance(Side::Emit, start), Allowance::NotBefore(at) if at <= start + Duration::from_secs(1))
+        );
         assert_eq!(pace.allowance(Side::Status, start), Allowance::Open, "the other side is not concerned");
         let later = start + Duration::from_secs(1);
         assert_eq!(pace.allowance(Side::Emit, later), Allowance::Probe);
         assert_eq!(pace.allowance(Side::Emit, later), Allowance::ProbeUnderWay);
         pace.report(Side::Emit, Health::Bad, later);
-        assert!(matches!(pace.allowance(Side::Emit, later), Allowance::NotBefore(at) if at >= later + Duration::from_secs(1)));
+        assert!(
+            matches!(pace.allowance(Side::Emit, later), Allowance::NotBefore(at) if at >= later + Duration::from_secs(1))
+        );
         let last = later + Duration::from_secs(2);
         assert_eq!(pace.allowance(Side::Emit, last), Allowance::Probe);
         pace.report(Side::Emit, Health::Good, last);

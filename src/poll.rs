@@ -104,8 +104,7 @@ impl Poller {
             Allowance::ProbeUnderWay => return Ok(Step::Idle(now + FALLBACK_WAKE)),
         };
         let batches: Vec<Vec<DueNotice>> = due.chunks(self.options.batch_size).map(<[_]>::to_vec).collect();
-        let mut told =
-            stream::iter(batches).map(|batch| self.ask(batch)).buffer_unordered(BATCHES_AT_ONCE);
+        let mut told = stream::iter(batches).map(|batch| self.ask(batch)).buffer_unordered(BATCHES_AT_ONCE);
         let mut recorded = 0;
         while let Some(records) = told.next().await {
             if !records.is_empty() {
@@ -114,7 +113,11 @@ impl Poller {
             }
         }
         // A round that told nothing waits for its breaker or for the next tick; it must not spin.
-        Ok(if recorded == 0 { Step::Idle(now + self.options.first_delay.min(FALLBACK_WAKE)) } else { Step::Worked })
+        Ok(if recorded == 0 {
+            Step::Idle(now + self.options.first_delay.min(FALLBACK_WAKE))
+        } else {
+            Step::Worked
+        })
     }
 
     /// What TresorPay says of `batch`; nothing where it could not be asked.
@@ -123,7 +126,9 @@ impl Poller {
             match self.ask_batch(&batch).await {
                 Ok(records) => return records,
                 Err(StatusFailure::NoSuchEndpoint) => {
-                    tracing::warn!("TresorPay has no batch status endpoint here; notices are asked about one by one");
+                    tracing::warn!(
+                        "TresorPay has no batch status endpoint here; notices are asked about one by one"
+                    );
                     *self.lock_singles() = Some(Instant::now() + BATCH_RETRY);
                 }
                 // One bad reference may spoil a batch: ask for each.
@@ -135,7 +140,8 @@ impl Poller {
     }
 
     async fn ask_batch(&self, batch: &[DueNotice]) -> Result<Vec<PollRecord>, StatusFailure> {
-        let references: Vec<TresorPayReference> = batch.iter().map(|notice| notice.reference.clone()).collect();
+        let references: Vec<TresorPayReference> =
+            batch.iter().map(|notice| notice.reference.clone()).collect();
         let reports = {
             let _permit = self.pace.permit().await;
             self.api.statuses(&references).await
@@ -189,8 +195,14 @@ impl Poller {
         if to == Status::Emitted {
             let last_error = match report.status {
                 RemoteStatus::Unknown(word) => {
-                    tracing::warn!(outbox_id = notice.outbox_id, word, "TresorPay says a status that nobody knows");
-                    Some(format!("unknown_status: TresorPay says `{word}`, which is not a known status; asked again later"))
+                    tracing::warn!(
+                        outbox_id = notice.outbox_id,
+                        word,
+                        "TresorPay says a status that nobody knows"
+                    );
+                    Some(format!(
+                        "unknown_status: TresorPay says `{word}`, which is not a known status; asked again later"
+                    ))
                 }
                 RemoteStatus::Live | RemoteStatus::Paid | RemoteStatus::Canceled => None,
             };
@@ -216,7 +228,8 @@ impl Poller {
         let at = Timestamp::now();
         let age = at.since(notice.emitted_at);
         let (next, last_error) = if age > self.options.give_up_after {
-            let said = "poll_given_up: unpaid for longer than poll.give_up_after; ask with the command `poll`";
+            let said =
+                "poll_given_up: unpaid for longer than poll.give_up_after; ask with the command `poll`";
             (None, Some(last_error.unwrap_or_else(|| said.to_owned())))
         } else {
             (Some(at.after(self.options.interval(age))), last_error)
@@ -235,7 +248,9 @@ impl Poller {
             None | Some(StatusFailure::Refused(_)) => Health::Good,
             Some(StatusFailure::NoSuchEndpoint) => Health::Neutral,
             Some(StatusFailure::Failed { pause: Some(pause), .. }) => Health::Pause(*pause),
-            Some(StatusFailure::Failed { code: ErrorCode::NoToken | ErrorCode::ShuttingDown, .. }) => Health::Neutral,
+            Some(StatusFailure::Failed { code: ErrorCode::NoToken | ErrorCode::ShuttingDown, .. }) => {
+                Health::Neutral
+            }
             Some(StatusFailure::Failed { code, detail, .. }) => {
                 tracing::debug!(code = code.as_str(), detail, "a status request failed");
                 Health::Bad
@@ -265,7 +280,8 @@ mod tests {
             max_delay: Duration::from_secs(6 * 3600),
             give_up_after: Duration::from_secs(365 * 86400),
         };
-        for (age, interval) in [(0, 30.0), (60, 30.0), (3600, 360.0), (86400, 8640.0), (86400 * 30, 21600.0)] {
+        for (age, interval) in [(0, 30.0), (60, 30.0), (3600, 360.0), (86400, 8640.0), (86400 * 30, 21600.0)]
+        {
             for _ in 0..50 {
                 let seconds = options.interval(Duration::from_secs(age)).as_secs_f64();
                 assert!((interval * 0.9..=interval * 1.1).contains(&seconds), "{age}: {seconds}");

@@ -22,9 +22,5 @@ pub(super) fn run(sources: &Sources) -> Result<ExitCode, Failure> {
 }
 
 fn failure(error: AppError) -> Failure {
-    if error.is_configuration() {
-        Failure::Configuration(error.into())
-    } else {
-        Failure::Other(error.into())
-    }
+    if error.is_configuration() { Failure::Configuration(error.into()) } else { Failure::Other(error.into()) }
 }

@@ -33,8 +33,7 @@ fn malian_digits(given: &str) -> Option<String> {
 }
 
 fn is_separator(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(c, '.' | '-' | '(' | ')' | '[' | ']' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+    c.is_whitespace() || matches!(c, '.' | '-' | '(' | ')' | '[' | ']' | '\u{2010}'..='\u{2015}' | '\u{2212}')
 }
 
 #[cfg(test)]

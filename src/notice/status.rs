@@ -57,7 +57,9 @@ impl fmt::Display for Status {
 
 /// A text that is none of the seven statuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no status; the statuses are PENDING, EMITTING, UNCERTAIN, REJECTED, EMITTED, PAID, CANCELED")]
+#[error(
+    "`{0}` is no status; the statuses are PENDING, EMITTING, UNCERTAIN, REJECTED, EMITTED, PAID, CANCELED"
+)]
 pub struct UnknownStatus(String);
 
 impl FromStr for Status {

@@ -258,7 +258,10 @@ pub(super) async fn next_due(reads: &SqlitePool) -> Result<NextDue, StoreError> 
 }
 
 /// Records what finished. A reference that another row has makes its record a doubt instead.
-pub(super) async fn record(conn: &mut SqliteConnection, records: &[EmissionRecord]) -> Result<(), sqlx::Error> {
+pub(super) async fn record(
+    conn: &mut SqliteConnection,
+    records: &[EmissionRecord],
+) -> Result<(), sqlx::Error> {
     match record_all(conn, records).await {
         Err(error) if is_constraint(&error) => {
             for record in records {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no file.
-    #[error("the database {0} does not exist; the daemon creates it at its first start (`tresorpayd run`), or run `tresorpayd migrate`")]
+    #[error(
+        "the database {0} does not exist; the daemon creates it at its first start (`tresorpayd run`), or run `tresorpayd migrate`"
+    )]
     Missing(PathBuf),
     /// The folder cannot be used.
     #[error("the database's folder {path}: {why}")]
@@ -67,7 +69,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// A pragma did not take.
-    #[error("the database {path} does not keep `{pragma}`: it says `{found}`; it may be on a network file system")]
+    #[error(
+        "the database {path} does not keep `{pragma}`: it says `{found}`; it may be on a network file system"
+    )]
     Pragma {
         /// The database.
         path: PathBuf,

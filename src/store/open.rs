@@ -1,12 +1,6 @@
 //! Opening the database: its folder, its lease, its pragmas, its schema, its environment, its mark.
 
-use std::{
-    fs::OpenOptions,
-    io::Read,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    time::Duration,
-};
+use std::{fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use sqlx::{
     Connection, SqliteConnection, SqlitePool,
@@ -115,9 +109,9 @@ pub async fn open_existing(path: &Path, access: Access) -> Result<SqlitePool, St
     check_header(path)?;
     let pool = match access {
         Access::Read => read_pool(path, 1),
-        Access::Application => SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_lazy_with(base_options(path).synchronous(SqliteSynchronous::Full).pragma("wal_autocheckpoint", "0")),
+        Access::Application => SqlitePoolOptions::new().max_connections(1).connect_lazy_with(
+            base_options(path).synchronous(SqliteSynchronous::Full).pragma("wal_autocheckpoint", "0"),
+        ),
     };
     let ours: (i64,) = sqlx::query_as(
         "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('outbox', 'transition', 'meta')",

@@ -91,7 +91,8 @@ pub(super) async fn due(
             let reference = reference.ok_or_else(|| broken("EMITTED without tresorpay_reference"))?;
             Ok(DueNotice {
                 outbox_id,
-                reference: TresorPayReference::parse(&reference).map_err(|error| broken(&error.to_string()))?,
+                reference: TresorPayReference::parse(&reference)
+                    .map_err(|error| broken(&error.to_string()))?,
                 emitted_at: emitted_at
                     .as_deref()
                     .and_then(Timestamp::parse)

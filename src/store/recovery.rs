@@ -2,11 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use crate::{
-    clock::Timestamp,
-    notice::Source,
-    tresorpay::ErrorCode,
-};
+use crate::{clock::Timestamp, notice::Source, tresorpay::ErrorCode};
 
 const DOUBT: &str = "
     UPDATE outbox SET status = 'UNCERTAIN', status_source = ?1, status_reason = ?2, last_error = ?2,
@@ -20,7 +16,8 @@ const CLOSE_ATTEMPTS: &str = "
 /// Moves every `EMITTING` row to `UNCERTAIN` and completes every open attempt as `interrupted`; how many rows moved.
 pub(super) async fn recover(conn: &mut SqliteConnection, now: Timestamp) -> Result<u64, sqlx::Error> {
     let code = ErrorCode::Interrupted.as_str();
-    let reason = format!("{code}: the daemon ended while the request was under way; it may have been carried out");
+    let reason =
+        format!("{code}: the daemon ended while the request was under way; it may have been carried out");
     let rows = sqlx::query(DOUBT)
         .bind(Source::Recovery.as_str())
         .bind(reason)

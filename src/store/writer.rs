@@ -28,9 +28,21 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// One caller's write.
 enum Write {
-    EmitTurn { records: Vec<EmissionRecord>, claim: Option<Claim>, claimed: Vec<ClaimedRow>, reply: Reply<Vec<ClaimedRow>> },
-    Polls { records: Vec<PollRecord>, reply: Reply<()> },
-    Recover { now: Timestamp, moved: u64, reply: Reply<u64> },
+    EmitTurn {
+        records: Vec<EmissionRecord>,
+        claim: Option<Claim>,
+        claimed: Vec<ClaimedRow>,
+        reply: Reply<Vec<ClaimedRow>>,
+    },
+    Polls {
+        records: Vec<PollRecord>,
+        reply: Reply<()>,
+    },
+    Recover {
+        now: Timestamp,
+        moved: u64,
+        reply: Reply<u64>,
+    },
 }
 
 impl Write {
@@ -85,7 +97,8 @@ impl Writer {
         mark: Mark,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let task = WriterTask { options, conn: Some(conn), mark, mark_synced: Instant::now(), mark_dirty: false };
+        let task =
+            WriterTask { options, conn: Some(conn), mark, mark_synced: Instant::now(), mark_dirty: false };
         (Self { queue }, task.run(inbox))
     }
 
@@ -186,7 +199,10 @@ impl WriterTask {
             let error = match self.try_once(group).await {
                 Ok(()) => {
                     if reported != started {
-                        tracing::info!(seconds = started.elapsed().as_secs_f64(), "the database takes writes again");
+                        tracing::info!(
+                            seconds = started.elapsed().as_secs_f64(),
+                            "the database takes writes again"
+                        );
                     }
                     return Ok(());
                 }

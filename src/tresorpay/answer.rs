@@ -212,9 +212,7 @@ fn judge_answer(answer: &Answer, context: Context) -> Judgement {
     match answer.status {
         200..=299 => judge_success(answer),
         401 => judgement(Verdict::NotCreated, ErrorCode::Unauthorized, said(), Health::Bad),
-        429 => {
-            judgement(Verdict::NotCreated, ErrorCode::RateLimited, said(), pause.unwrap_or(Health::Bad))
-        }
+        429 => judgement(Verdict::NotCreated, ErrorCode::RateLimited, said(), pause.unwrap_or(Health::Bad)),
         503 if pause.is_some() && refusal.is_some() => {
             judgement(Verdict::NotCreated, ErrorCode::RateLimited, said(), pause.unwrap_or(Health::Bad))
         }

@@ -80,8 +80,8 @@ pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
         builder = builder.proxy(Proxy::all(proxy.clone())?);
     }
     if let Some(path) = &options.ca_file {
-        let pem = std::fs::read(path)
-            .map_err(|source| HttpClientError::CaFile { path: path.clone(), source })?;
+        let pem =
+            std::fs::read(path).map_err(|source| HttpClientError::CaFile { path: path.clone(), source })?;
         builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
     }
     Ok(builder.build()?)
@@ -210,9 +210,14 @@ impl TresorPay {
         }
     }
 
-    fn request(&self, method: &Method, url: &Url, body: Option<Vec<u8>>, token: &AccessToken) -> RequestBuilder {
-        let request =
-            self.http.request(method.clone(), url.clone()).header(AUTHORIZATION, token.header());
+    fn request(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: Option<Vec<u8>>,
+        token: &AccessToken,
+    ) -> RequestBuilder {
+        let request = self.http.request(method.clone(), url.clone()).header(AUTHORIZATION, token.header());
         match body {
             Some(body) => request.header(CONTENT_TYPE, JSON).body(body),
             None => request,
@@ -276,7 +281,8 @@ fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<
         }
         (500.., problem) => failed(
             ErrorCode::ServerError,
-            problem.map_or(format!("HTTP {status}"), |problem| format!("HTTP {status}, {}", problem.summary())),
+            problem
+                .map_or(format!("HTTP {status}"), |problem| format!("HTTP {status}, {}", problem.summary())),
         ),
         (_, _) => failed(ErrorCode::Misdirected, format!("HTTP {status}, not an answer of the API")),
     }

@@ -26,11 +26,8 @@ impl Scrubber {
             .as_deref()
             .and_then(|given| wire_phone_number(given, OtherPhoneNumbers::Omit));
         let items = notice.items.iter().flat_map(|item| [&item.name, &item.description]);
-        let modes = notice
-            .payment_modes
-            .iter()
-            .flatten()
-            .flat_map(|mode| [&mode.payment_number, &mode.card_number]);
+        let modes =
+            notice.payment_modes.iter().flatten().flat_map(|mode| [&mode.payment_number, &mode.card_number]);
         let others = items.chain(modes).filter_map(Option::as_deref);
         let mut scrubber = Self::default();
         for text in notice.tax_payer.personal_texts().chain(others).chain(phone.as_deref()) {
