@@ -271,8 +271,8 @@ async fn an_applications_own_tables_live_in_the_same_file() {
         .await
         .unwrap();
     app.run("BEGIN IMMEDIATE").await.unwrap();
-    app.run("INSERT INTO orders (notice) VALUES ('A-1')").await.unwrap();
     app.try_insert(&NewRow::new("A-1")).await.unwrap();
+    app.run("INSERT INTO orders (notice) VALUES ('A-1')").await.unwrap();
     app.run("ROLLBACK").await.unwrap();
     app.run("BEGIN IMMEDIATE").await.unwrap();
     app.try_insert(&NewRow::new("A-2")).await.unwrap();

@@ -14,13 +14,13 @@ use crate::{
 
 /// What a bearer token of the simulator begins with, as any JWT does.
 const TOKEN: &str = "eyJ";
-const PERSONAL: [&str; 13] = [
+/// What TresorPay is sent of [`row`]'s taxpayer, and so can echo.
+const PERSONAL: [&str; 12] = [
     "Zoumanadiarra",
     "Aminatafanta",
-    "Kouroukanfouga",
-    "Badalabougou",
+    "Kouroukanfouga SARL",
+    "Badalabougou, rue 14",
     "70998877",
-    "70 99 88 77",
     "NIF0817263544",
     "aminatafanta@example.ml",
     "PAYER-55443322",
