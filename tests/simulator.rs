@@ -3,6 +3,24 @@
 
 #[path = "simulator/api.rs"]
 mod api;
+#[path = "simulator/args.rs"]
+mod args;
+#[path = "simulator/connections.rs"]
+mod connections;
+#[path = "simulator/control.rs"]
+mod control;
+#[path = "simulator/faults.rs"]
+mod faults;
+#[path = "simulator/garbage.rs"]
+mod garbage;
+#[path = "simulator/page.rs"]
+mod page;
+#[path = "simulator/rules.rs"]
+mod rules;
+#[path = "simulator/taxpayers.rs"]
+mod taxpayers;
+#[path = "simulator/token.rs"]
+mod token;
 
 use std::time::{Duration, Instant};
 

@@ -1,14 +1,24 @@
 //! The command line: one file a command. Exit status: 0 done, 1 failed, 2 usage, 78 bad configuration.
 
+mod add;
+mod check;
 mod demo;
+mod list;
+mod migrate;
+mod output;
 mod run;
+mod show;
 mod simulator;
+mod status;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Need, Settings, SettingsError, Sources};
+use crate::{
+    settings::{Need, Settings, SettingsError, Sources},
+    store::StoreError,
+};
 
 /// `EX_CONFIG` of sysexits.h; systemd does not restart it.
 const EXIT_CONFIGURATION: u8 = 78;
@@ -31,7 +41,19 @@ enum Command {
     /// The whole job against a built-in TresorPay, nothing to set up
     Demo(demo::DemoArgs),
     /// The built-in TresorPay alone, for an application's own integration tests
-    Simulator(simulator::SimulatorArgs),
+    Simulator(Box<crate::simulator::SimulatorArgs>),
+    /// Configuration, database, token and reachability, one line each
+    Check(check::CheckArgs),
+    /// How the outbox stands
+    Status(status::StatusArgs),
+    /// Rows, the newest first; with --since the feed of everything that happens
+    List(list::ListArgs),
+    /// One notice's whole life
+    Show(show::ShowArgs),
+    /// Adds rows from JSON: all or none
+    Add(add::AddArgs),
+    /// Creates the database, or brings it to this program's schema
+    Migrate(migrate::MigrateArgs),
 }
 
 /// What a command ends with.
@@ -62,7 +84,13 @@ impl Cli {
         let result = match self.command {
             Command::Run => run::run(&sources),
             Command::Demo(args) => demo::run(&args),
-            Command::Simulator(args) => simulator::run(args),
+            Command::Simulator(args) => simulator::run(*args),
+            Command::Check(args) => check::run(&sources, &args),
+            Command::Status(args) => status::run(&sources, &args),
+            Command::List(args) => list::run(&sources, &args),
+            Command::Show(args) => show::run(&sources, &args),
+            Command::Add(args) => add::run(&sources, &args),
+            Command::Migrate(args) => migrate::run(&sources, &args),
         };
         match result {
             Ok(code) => code,
@@ -85,9 +113,16 @@ fn complain(error: &anyhow::Error) {
 }
 
 /// Settings of a command that only opens the database.
-#[expect(dead_code, reason = "used by the reading commands")]
 fn database_settings(sources: &Sources) -> Result<Settings, Failure> {
     Ok(Settings::load(&sources.clone().needing(Need::Database))?)
+}
+
+/// A database of another environment is bad configuration; anything else about it has failed.
+fn store_failure(error: StoreError) -> Failure {
+    match error {
+        error @ StoreError::Foreign { .. } => Failure::Configuration(error.into()),
+        error => Failure::Other(error.into()),
+    }
 }
 
 /// A runtime on one thread: SQLite has threads of its own, and the rest waits for the network.

@@ -1,7 +1,7 @@
 //! One HTTP request, read and understood: which operation, about what, with which credentials.
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Request};
 use serde::de::DeserializeOwned;
@@ -13,6 +13,9 @@ use super::wire::{CancelBody, EmitBody, VerifyBody};
 
 /// Largest request body, as proxies in front of such a platform allow it.
 const MAX_BODY: usize = 1 << 20;
+
+/// How much of a larger body is read and thrown away, so that the client gets to read the refusal.
+const MAX_DRAINED: usize = 64 << 20;
 
 /// A request that has come in whole.
 pub(super) struct Call {
@@ -44,15 +47,16 @@ impl Call {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let (operation, wanted) = route(path);
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => None,
-            Err(_) => return Err(BrokenOff),
-        };
+        let body = whole_body(body).await?;
         let ask = match body {
             None => Ask::TooLarge,
             Some(_) if operation == Operation::Other => refused(404),
-            Some(_) if operation != Operation::Page && head.method != wanted => refused(405),
+            Some(_)
+                if head.method != wanted
+                    && !(operation == Operation::Page && head.method == Method::POST) =>
+            {
+                refused(405)
+            }
             Some(body) => match operation {
                 Operation::Page => Ask::Page {
                     query: head.uri.query().unwrap_or_default().to_owned(),
@@ -90,6 +94,26 @@ impl Call {
             Ask::Token { .. } | Ask::Page { .. } | Ask::Refused(_) | Ask::TooLarge => Vec::new(),
         }
     }
+}
+
+/// The body; `None` if it is larger than any request may be.
+async fn whole_body(mut body: Incoming) -> Result<Option<Bytes>, BrokenOff> {
+    let mut whole = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BrokenOff)?.into_data() else { continue };
+        length += data.len();
+        if length == data.len() && body.is_end_stream() {
+            return Ok(Some(data).filter(|data| data.len() <= MAX_BODY));
+        }
+        if length > MAX_DRAINED {
+            return Ok(None);
+        }
+        if length <= MAX_BODY {
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok((length <= MAX_BODY).then(|| Bytes::from(whole)))
 }
 
 /// The operation behind a path, and its method.

@@ -2,6 +2,7 @@
 //! of a notice anywhere on the network would be a nuisance.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::Empty;
@@ -74,11 +75,14 @@ async fn get(url: &Url, addresses: &[SocketAddr]) -> Result<u16, Box<dyn std::er
         .header(HOST, url.authority())
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
-    tokio::select! {
-        response = sender.send_request(request) => Ok(response?.status().as_u16()),
+    let mut answer = pin!(sender.send_request(request));
+    let answered = tokio::select! {
+        biased;
+        answered = &mut answer => answered,
         ended = connection => {
             ended?;
-            Err("connection closed before the answer".into())
+            answer.await
         }
-    }
+    };
+    Ok(answered?.status().as_u16())
 }

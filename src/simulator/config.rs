@@ -1,6 +1,7 @@
 //! What a simulator is started with. Where nobody knows what TresorPay does, the behaviour is a setting here,
 //! so that a client can be tried against each possibility.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::rule::Rule;
 
 /// Everything a simulator can be told at its start. The default answers at once, injects no fault and has no
 /// taxpayer who pays by himself: what happens is only what the test asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Where to listen: a loopback address; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -49,6 +50,19 @@ pub struct Config {
     pub idle_close: Option<Duration>,
     /// Faults that are there from the start.
     pub faults: Vec<Rule>,
+}
+
+/// Leaves the secret out: somebody may well use a real one here.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("client_id", &self.client_id)
+            .field("seed", &self.seed)
+            .field("taxpayers", &self.taxpayers)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Config {
@@ -131,6 +145,15 @@ pub struct Taxpayers {
     pub cancel_share: f64,
     /// How long after the emission.
     pub cancel_after: Delay,
+}
+
+impl Taxpayers {
+    /// Whether the shares are shares of one whole.
+    pub(super) fn make_sense(&self) -> bool {
+        let share = 0.0..=1.0;
+        let (pay, cancel) = (self.pay_share, self.cancel_share);
+        share.contains(&pay) && share.contains(&cancel) && pay + cancel <= 1.0 + f64::EPSILON
+    }
 }
 
 impl Default for Taxpayers {

@@ -65,8 +65,14 @@ fn dispatch(site: &Arc<Site>, method: &Method, below: &str, query: &str, body: &
         }
         ("GET", "settings", "") => Ok(Answer::json(200, &ShownSettings::of(site.settings()))),
         ("PUT", "settings", "") => {
-            let change: SettingsChange = read(body)?;
-            site.change(|settings| change.apply(settings));
+            let mut settings = site.settings();
+            read::<SettingsChange>(body)?.apply(&mut settings);
+            if !settings.taxpayers.make_sense() {
+                return Err(failed(400, "pay_share and cancel_share must be 0 to 1, and 1 at most together"));
+            }
+            site.change(|current| {
+                *current = Settings { outage: current.outage, outages: current.outages, ..settings }
+            });
             Ok(Answer::json(200, &ShownSettings::of(site.settings())))
         }
         _ => Err(failed(404, "no such control request; see docs/simulator.md")),

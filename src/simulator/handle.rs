@@ -1,5 +1,6 @@
 //! Starts a simulator in this process and holds it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,14 +58,20 @@ pub struct Simulator {
     address: SocketAddr,
 }
 
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("origin", &self.site.origin).finish_non_exhaustive()
+    }
+}
+
 /// Starts a simulator on the current tokio runtime; it accepts connections when this returns.
 pub async fn start(config: Config) -> Result<Simulator, StartError> {
     let address = config.listen;
     if !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
-    let Taxpayers { pay_share: pay, cancel_share: cancel, .. } = config.taxpayers;
-    if !(0.0..=1.0).contains(&pay) || !(0.0..=1.0).contains(&cancel) || pay + cancel > 1.0 + f64::EPSILON {
+    if !config.taxpayers.make_sense() {
+        let Taxpayers { pay_share: pay, cancel_share: cancel, .. } = config.taxpayers;
         return Err(StartError::Shares { pay, cancel });
     }
     let bind = |source| StartError::Bind { address, source };
@@ -77,6 +84,11 @@ pub async fn start(config: Config) -> Result<Simulator, StartError> {
 }
 
 impl Simulator {
+    /// What it was started with. Later changes of settings do not show here.
+    pub fn config(&self) -> &Config {
+        &self.site.config
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -34,13 +34,15 @@ impl Ledger {
         self.of_client(client_reference).filter(|notice| notice.status != NoticeStatus::Canceled).count()
     }
 
-    /// Client references with more than one notice that is not canceled: taxpayers who are billed twice.
+    /// Client references with more than one notice of the same application that is not canceled: taxpayers who are
+    /// billed twice.
     pub fn billed_twice(&self) -> Vec<&str> {
-        let mut live = BTreeMap::<&str, usize>::new();
+        let mut live = BTreeMap::<(&str, &str, &str), usize>::new();
         for notice in self.notices.iter().filter(|notice| notice.status != NoticeStatus::Canceled) {
-            *live.entry(&notice.client_reference).or_default() += 1;
+            let registration = (&*notice.code_client, &*notice.code_structure);
+            *live.entry((&notice.client_reference, registration.0, registration.1)).or_default() += 1;
         }
-        live.into_iter().filter(|&(_, count)| count > 1).map(|(reference, _)| reference).collect()
+        live.into_iter().filter(|&(_, count)| count > 1).map(|((reference, ..), _)| reference).collect()
     }
 }
 

@@ -9,6 +9,7 @@
 //! → `perform` (the work) → `book` (the notices) → `answer` (what goes back).
 
 mod answer; // an answer, and the ways it can fail to arrive
+mod args; // the command line of the simulator alone
 mod book; // the notices and their moves
 mod call; // a request, read and understood
 mod callback; // the call to a paid notice's URL
@@ -33,6 +34,7 @@ mod taxpayer; // who pays, when and through whom
 mod validate; // the rules that a request's fields must keep
 mod wire; // the JSON on the wire
 
+pub use args::{SimulatorArgs, run, welcome};
 pub use config::{
     Config, Delay, ExpiresIn, OnDuplicate, OnRepeatedCancel, PhoneNumbers, ProblemType, Taxpayers,
 };

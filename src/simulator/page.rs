@@ -22,6 +22,10 @@ pub(super) fn serve(site: &Arc<Site>, query: &str, form: &[u8], posted: bool) ->
         return Answer::html(404, document("Avis de recette introuvable", "<p>Vérifiez la référence.</p>"));
     };
     if posted {
+        let offered = |provider| site.book.with(place, |notice| providers(notice).contains(&provider));
+        if field("provider").is_some_and(|provider| !offered(provider)) {
+            return Answer::html(400, document("Mode de paiement non autorisé", ""));
+        }
         let done = match field("action") {
             Some("pay") => site.pay(place, field("provider"), Actor::Page).map(drop),
             Some("cancel") => site.book.cancel(place, Actor::Page),

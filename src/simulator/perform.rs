@@ -28,6 +28,7 @@ pub(super) fn perform(site: &Arc<Site>, call: Call) -> Answer {
         Operation::Token => token(site, ask, authorization.as_deref()),
         Operation::Page => match ask {
             Ask::Page { query, form, posted } => page::serve(site, &query, &form, posted),
+            Ask::Refused(problem) => Answer::proxy(problem.status()),
             _ => Answer::proxy(404),
         },
         _ => {

@@ -51,6 +51,8 @@ pub(super) struct Settings {
     pub(super) on_duplicate: OnDuplicate,
     pub(super) on_repeated_cancel: OnRepeatedCancel,
     pub(super) outage: Option<Outage>,
+    /// How many outages there have been: the end of an older one does not end a newer one.
+    pub(super) outages: u64,
 }
 
 pub(super) struct Site {
@@ -77,6 +79,7 @@ impl Site {
             on_duplicate: config.on_duplicate,
             on_repeated_cancel: config.on_repeated_cancel,
             outage: None,
+            outages: 0,
         };
         Self {
             book: Book::new(config.seed, config.first_number),
@@ -152,12 +155,17 @@ impl Site {
 
     /// Puts the simulator out of order, for a while or until told otherwise.
     pub(super) fn down(self: &Arc<Self>, outage: Outage, lasts: Option<Duration>) {
-        self.change(|settings| settings.outage = Some(outage));
+        self.change(|settings| {
+            settings.outage = Some(outage);
+            settings.outages += 1;
+        });
         if let Some(lasts) = lasts {
-            let site = Arc::clone(self);
+            let (site, this) = (Arc::clone(self), self.settings().outages);
             self.in_background(async move {
                 sleep(lasts).await;
-                site.up();
+                if site.settings().outages == this {
+                    site.up();
+                }
             });
         }
     }

@@ -1,7 +1,9 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
+mod add;
 mod emission;
 mod error;
+pub mod inspect;
 mod lease;
 mod mark;
 mod open;
@@ -10,6 +12,7 @@ mod read;
 mod recovery;
 mod writer;
 
+pub use add::{Added, Batch, NewRow, Refusal};
 pub use emission::{Claim, ClaimedRow, EmissionRecord, NextDue};
 pub use error::StoreError;
 pub use lease::Lease;

@@ -10,7 +10,7 @@ use sqlx::{
 
 use super::{Lease, Reads, StoreError, Writer, emission::last_attempt, mark::Mark};
 
-static MIGRATOR: Migrator = sqlx::migrate!();
+pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// The collation that only the daemon registers; without it SQLite refuses to touch the daemon's columns, and its
 /// error names what to do instead.
@@ -149,7 +149,7 @@ fn read_pool(path: &Path, connections: u32) -> SqlitePool {
         .connect_lazy_with(options)
 }
 
-fn check_folder(path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_folder(path: &Path) -> Result<(), StoreError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let refused = |why: String| StoreError::Folder { path: folder.to_owned(), why };
     let metadata = std::fs::metadata(folder)

@@ -216,6 +216,26 @@ async fn refusals_of_the_platform_itself() {
 }
 
 #[tokio::test]
+async fn another_registration_keeps_its_own_references() {
+    let other_codes = vec![("APP-B".to_owned(), "STR-B".to_owned())];
+    let peer = Peer::start(Config { other_codes, ..Config::default() }).await;
+    let first = peer.emitted("A-1").await;
+    let mut body = notice("A-1");
+    body["codeClient"] = json!("APP-B");
+    let mixed = read(peer.post("/payment/create-notice-recette", &body)).await.unwrap();
+    problem(&mixed, 400, "error.SERVICE_CLIENT_NOT_FOUND");
+    body["codeStructure"] = json!("STR-B");
+    let got = read(peer.post("/payment/create-notice-recette", &body)).await.unwrap();
+    assert_eq!(got.status, 200, "{}", got.text());
+    let second = got.json()["reference"].as_str().unwrap().to_owned();
+    assert!(peer.sim.ledger().billed_twice().is_empty(), "two applications, two debts");
+    assert_eq!(read(peer.cancel("A-1")).await.unwrap().json()["reference"], first);
+    assert_eq!(peer.sim.notice(&second).unwrap().status, NoticeStatus::Emitted, "not that application's");
+    peer.sim.pay(&second, None).unwrap();
+    problem(&read(peer.verify(&second)).await.unwrap(), 404, "error.NOTICE_NOT_FOUND");
+}
+
+#[tokio::test]
 async fn what_the_framework_refuses() {
     let peer = Peer::default().await;
     problem(&read(peer.request(Method::GET, "/no/such/path")).await.unwrap(), 404, "error.http.404");

@@ -1,0 +1,175 @@
+//! `tresorpayd list`: pages of rows, and with `--since` the feed of transitions.
+
+use std::process::ExitCode;
+
+use crate::{
+    cli::{
+        Failure, database_settings,
+        output::{Output, time},
+        runtime,
+    },
+    notice::{Amount, Status},
+    settings::Sources,
+    store::inspect::{Cursor, FeedRow, Inspect, ListedRow, PageRequest},
+};
+
+/// Rows on a page when `--limit` does not say.
+const DEFAULT_LIMIT: i64 = 50;
+/// Rows read at once: no snapshot is held while a slow reader takes them.
+const BATCH: i64 = 500;
+
+/// Arguments of `list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only rows in this status; with --since, only transitions to it
+    #[arg(long, value_name = "STATUS", value_parser = status)]
+    status: Option<Status>,
+    /// The feed: every transition with a greater id, oldest first. Go on with the last `id` printed
+    #[arg(long, value_name = "TRANSITION_ID", value_parser = clap::value_parser!(i64).range(0..))]
+    since: Option<i64>,
+    /// At most so many [default: 50 rows; with --since all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    limit: Option<i64>,
+    /// The page after: rows with a smaller id, newest first
+    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "after"])]
+    before: Option<i64>,
+    /// Rows with a greater id, oldest first
+    #[arg(long, value_name = "ID", conflicts_with = "since")]
+    after: Option<i64>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A status in capitals or not.
+fn status(text: &str) -> Result<Status, String> {
+    text.to_ascii_uppercase()
+        .parse()
+        .map_err(|_| format!("the statuses are {}", Status::ALL.map(Status::as_str).join(", ")))
+}
+
+pub(super) fn run(sources: &Sources, args: &ListArgs) -> Result<ExitCode, Failure> {
+    let settings = database_settings(sources)?;
+    runtime()?.block_on(async {
+        let inspect = Inspect::open(&settings.database.path).await.map_err(anyhow::Error::new)?;
+        let mut output = Output::stdout();
+        match args.since {
+            Some(since) => feed(&inspect, args, since, &mut output).await?,
+            None => pages(&inspect, args, &mut output).await?,
+        }
+        output.finish()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pages(inspect: &Inspect, args: &ListArgs, output: &mut Output) -> Result<(), Failure> {
+    let mut left = args.limit.unwrap_or(DEFAULT_LIMIT);
+    let mut from = args.after.map_or(Cursor::Before(args.before.unwrap_or(i64::MAX)), Cursor::After);
+    let mut first = true;
+    while left > 0 && !output.is_closed() {
+        let limit = left.min(BATCH);
+        let request = PageRequest { status: args.status, from, limit };
+        let rows = inspect.page(request).await.map_err(anyhow::Error::new)?;
+        print_rows(&rows, args.json, first, output)?;
+        let read = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let Some(last) = rows.last().filter(|_| read == limit) else { return Ok(()) };
+        from = match from {
+            Cursor::Before(_) => Cursor::Before(last.id),
+            Cursor::After(_) => Cursor::After(last.id),
+        };
+        left -= read;
+        first = false;
+    }
+    hint(args, from, output)
+}
+
+/// How to see the rest; for a person only.
+fn hint(args: &ListArgs, from: Cursor, output: &mut Output) -> Result<(), Failure> {
+    if args.json || !output.is_terminal() {
+        return Ok(());
+    }
+    let status = args.status.map_or_else(String::new, |status| format!(" --status {status}"));
+    let limit = args.limit.map_or_else(String::new, |limit| format!(" --limit {limit}"));
+    let place = match from {
+        Cursor::Before(id) => format!("--before {id}"),
+        Cursor::After(id) => format!("--after {id}"),
+    };
+    output.line(format!("\nmore: tresorpayd list{status}{limit} {place}"))
+}
+
+fn print_rows(rows: &[ListedRow], json: bool, first: bool, output: &mut Output) -> Result<(), Failure> {
+    if json {
+        return rows.iter().try_for_each(|row| output.json(row));
+    }
+    let header = ["STATUS", "REFERENCE", "XOF", "TRESORPAY", "CREATED (UTC)"];
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.status.clone(),
+                row.reference.clone(),
+                Amount(row.net_total).to_string(),
+                row.tresorpay_reference.clone().unwrap_or_default(),
+                short_time(&row.created_at),
+            ]
+        })
+        .collect();
+    print_table(&header, &[2], &cells, first, output)
+}
+
+async fn feed(inspect: &Inspect, args: &ListArgs, since: i64, output: &mut Output) -> Result<(), Failure> {
+    let (mut after, mut left, mut first) = (since, args.limit.unwrap_or(i64::MAX), true);
+    while left > 0 && !output.is_closed() {
+        let limit = left.min(BATCH);
+        let rows = inspect.feed(after, args.status, limit).await.map_err(anyhow::Error::new)?;
+        print_feed(&rows, args.json, first, output)?;
+        let read = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let Some(last) = rows.last().filter(|_| read == limit) else { return Ok(()) };
+        after = last.id;
+        left -= read;
+        first = false;
+    }
+    Ok(())
+}
+
+fn print_feed(rows: &[FeedRow], json: bool, first: bool, output: &mut Output) -> Result<(), Failure> {
+    if json {
+        return rows.iter().try_for_each(|row| output.json(row));
+    }
+    let header = ["STATUS", "ID", "AT (UTC)", "REFERENCE", "XOF", "SOURCE", "FROM"];
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.to_status.clone(),
+                row.id.to_string(),
+                time(&row.at),
+                row.reference.clone().unwrap_or_else(|| format!("(deleted row {})", row.outbox_id)),
+                row.net_total.map(|total| Amount(total).to_string()).unwrap_or_default(),
+                row.source.clone(),
+                row.from_status.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    print_table(&header, &[1, 4], &cells, first, output)
+}
+
+/// A table with its header; of a later batch the rows only.
+fn print_table(
+    header: &[&str],
+    right: &[usize],
+    cells: &[Vec<String>],
+    first: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match (first, cells.is_empty()) {
+        (true, _) => output.table(header, right, cells),
+        (false, false) => output.table(&[], right, cells),
+        (false, true) => Ok(()),
+    }
+}
+
+/// To the minute: enough to find a row by, and the table stays within 80 columns.
+fn short_time(text: &str) -> String {
+    time(text).chars().take("2026-11-24 09:48".len()).collect()
+}

@@ -1,0 +1,328 @@
+//! `tresorpayd status`: how the outbox stands and what somebody should do about it.
+
+mod verdict; // fine, warning or critical, and why
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::{
+    cli::{
+        Failure, database_settings,
+        output::{Output, Tone, counted, duration, from_now, printable, size, time},
+        runtime, store_failure,
+    },
+    clock::Timestamp,
+    settings::{Settings, Sources},
+    store::{
+        NextDue, StoreError,
+        inspect::{DaemonState, Doubt, Inspect, StatusCount, Summary, daemon_state},
+    },
+};
+use verdict::{Facts, Reason, State, judge, state_of};
+
+/// A row that became `REJECTED` this recently is worth a warning.
+const REJECTED_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// A status with more rows gets no amount unless `--amounts` asks: summing reads every row.
+const MAX_SUMMED: i64 = 100_000;
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status with --exit-code: 0 nothing needs attention.
+1 warning: a row is UNCERTAIN; a PENDING row is due for more than 10 minutes; a row was REJECTED within the last day; \
+emission is paused; no daemon is running (and none is needed).
+2 critical: rows or commands wait and no daemon is running; emission has stopped (emit.max_uncertain, \
+database.max_wal); the database cannot be used.")]
+pub(crate) struct StatusArgs {
+    /// Exit with 0, 1 or 2, for cron and Nagios
+    #[arg(long)]
+    exit_code: bool,
+    /// Sum every status, however many rows it has
+    #[arg(long)]
+    amounts: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(sources: &Sources, args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let settings = database_settings(sources)?;
+    let mut output = Output::stdout();
+    let state = match runtime()?.block_on(look(&settings, args.amounts)) {
+        Ok(report) => {
+            if args.json {
+                output.json(&report)?;
+            } else {
+                print(&report, &mut output)?;
+            }
+            report.state
+        }
+        Err(error) if args.exit_code => {
+            let reason = Reason::new(State::Critical, error.to_string());
+            if args.json {
+                output.json(&Unusable { state: State::Critical, reasons: [reason] })?;
+            } else {
+                print_reasons(State::Critical, &[reason], &mut output)?;
+            }
+            State::Critical
+        }
+        Err(error) => return Err(store_failure(error)),
+    };
+    output.finish()?;
+    Ok(if args.exit_code { ExitCode::from(state.exit_code()) } else { ExitCode::SUCCESS })
+}
+
+/// Everything that is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    state: State,
+    reasons: Vec<Reason>,
+    now: String,
+    database: DatabaseReport,
+    daemon: DaemonReport,
+    paused: Option<PauseReport>,
+    #[serde(serialize_with = "by_status")]
+    statuses: Vec<StatusCount>,
+    oldest_waiting: Option<WaitingReport>,
+    in_doubt: Vec<DoubtReport>,
+    rejected_last_day: i64,
+    open_commands: i64,
+    /// `now`, a time, or null: nothing is `PENDING`.
+    next_emission: Option<String>,
+    next_poll: Option<String>,
+    last_transition: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct DatabaseReport {
+    path: PathBuf,
+    environment: Option<String>,
+    size_bytes: u64,
+    wal_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct DaemonReport {
+    /// null: this process may not look.
+    running: Option<bool>,
+    detail: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PauseReport {
+    since: Option<String>,
+    by: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct WaitingReport {
+    reference: String,
+    since: String,
+    seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct DoubtReport {
+    reference: String,
+    since: Option<String>,
+    next_attempt_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Unusable {
+    state: State,
+    reasons: [Reason; 1],
+}
+
+/// `{"PENDING":{"rows":1,"amount":5000},…}`
+#[expect(clippy::ptr_arg, reason = "serde calls it so")]
+fn by_status<S: Serializer>(statuses: &Vec<StatusCount>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Count {
+        rows: i64,
+        amount: Option<i64>,
+    }
+    let mut map = serializer.serialize_map(Some(statuses.len()))?;
+    for count in statuses {
+        let amount = count.amount.map(|amount| amount.0);
+        map.serialize_entry(count.status.as_str(), &Count { rows: count.rows, amount })?;
+    }
+    map.end()
+}
+
+async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreError> {
+    let path = &settings.database.path;
+    let inspect = Inspect::open(path).await?;
+    let now = Timestamp::now();
+    let rejected_since = Timestamp::from(now.to_chrono() - REJECTED_WITHIN);
+    let max_summed = if all_amounts { i64::MAX } else { MAX_SUMMED };
+    let summary = inspect.summary(now, rejected_since, max_summed).await?;
+    let daemon = daemon_state(path);
+    let (size_bytes, wal_bytes) =
+        inspect.sizes().map_err(|error| StoreError::Schema { path: path.clone(), why: error.to_string() })?;
+    let reasons = judge(&Facts {
+        summary: &summary,
+        daemon: &daemon,
+        wal_bytes,
+        max_wal: settings.database.max_wal,
+        max_uncertain: settings.emit.max_uncertain,
+        now,
+    });
+    let environment = inspect.meta("environment").await?;
+    let database = DatabaseReport { path: path.clone(), environment, size_bytes, wal_bytes };
+    Ok(report(summary, reasons, database, daemon, now))
+}
+
+fn report(
+    summary: Summary,
+    reasons: Vec<Reason>,
+    database: DatabaseReport,
+    daemon: DaemonState,
+    now: Timestamp,
+) -> Report {
+    Report {
+        state: state_of(&reasons),
+        reasons,
+        now: now.to_string(),
+        database,
+        daemon: match daemon {
+            DaemonState::Running(holder) => DaemonReport { running: Some(true), detail: Some(holder) },
+            DaemonState::Stopped => DaemonReport { running: Some(false), detail: None },
+            DaemonState::Unknown(why) => DaemonReport { running: None, detail: Some(why) },
+        },
+        paused: summary.paused.map(|pause| PauseReport { since: pause.since, by: pause.by }),
+        statuses: summary.statuses,
+        oldest_waiting: summary.oldest_waiting.map(|waiting| WaitingReport {
+            seconds: Timestamp::parse(&waiting.since).map_or(0, |since| now.since(since).as_secs()),
+            reference: waiting.reference,
+            since: waiting.since,
+        }),
+        in_doubt: summary.doubts.into_iter().map(doubt_report).collect(),
+        rejected_last_day: summary.rejected_since,
+        open_commands: summary.open_commands,
+        next_emission: match summary.next_emission {
+            NextDue::Now => Some("now".to_owned()),
+            NextDue::At(at) => Some(at.to_string()),
+            NextDue::Never => None,
+        },
+        next_poll: summary.next_poll,
+        last_transition: summary.last_transition,
+    }
+}
+
+fn doubt_report(doubt: Doubt) -> DoubtReport {
+    DoubtReport {
+        reference: doubt.reference,
+        since: doubt.updated_at,
+        next_attempt_at: doubt.next_attempt_at,
+    }
+}
+
+fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
+    print_reasons(report.state, &report.reasons, output)?;
+    output.line("")?;
+    for (label, text) in facts(report) {
+        output.line(format!("{label:<10}{}", printable(&text)))?;
+    }
+    output.line("")?;
+    let rows: Vec<Vec<String>> = report
+        .statuses
+        .iter()
+        .map(|count| {
+            let amount = count.amount.map_or("(--amounts)".to_owned(), |amount| amount.to_string());
+            vec![count.status.to_string(), count.rows.to_string(), amount]
+        })
+        .collect();
+    output.table(&["STATUS", "ROWS", "XOF"], &[1, 2], &rows)?;
+    print_doubts(report, output)
+}
+
+fn print_reasons(state: State, reasons: &[Reason], output: &mut Output) -> Result<(), Failure> {
+    let (word, tone) = match state {
+        State::Ok => ("OK", Tone::Good),
+        State::Warning => ("WARNING", Tone::Notice),
+        State::Critical => ("CRITICAL", Tone::Bad),
+    };
+    let word = output.paint(&format!("{word:<10}"), tone);
+    let mut reasons = reasons.iter().map(|reason| printable(&reason.text));
+    let first = reasons.next().unwrap_or_else(|| "nothing needs attention".to_owned());
+    output.line(format!("{word}{first}"))?;
+    reasons.try_for_each(|reason| output.line(format!("{:<10}{reason}", "")))
+}
+
+/// What stands beside the table, a label and its words.
+fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let now = Timestamp::parse(&report.now).unwrap_or_else(Timestamp::now);
+    let database = &report.database;
+    let environment = database.environment.as_deref().unwrap_or("no environment yet");
+    let daemon = match (report.daemon.running, &report.daemon.detail) {
+        (Some(true), Some(holder)) => format!("running, {holder}"),
+        (Some(true), None) => "running".to_owned(),
+        (Some(false), _) => "not running".to_owned(),
+        (None, detail) => format!("unknown: {}", detail.as_deref().unwrap_or_default()),
+    };
+    let mut facts = vec![
+        ("database", database.path.display().to_string()),
+        ("", format!("{environment}, {}, WAL {}", size(database.size_bytes), size(database.wal_bytes))),
+        ("daemon", daemon),
+        ("emission", next_emission(report, now)),
+    ];
+    if let Some(waiting) = &report.oldest_waiting {
+        let waits = duration(Duration::from_secs(waiting.seconds));
+        facts.push(("", format!("longest due: {}, for {waits}", waiting.reference)));
+    }
+    let poll = report.next_poll.as_deref();
+    facts.push(("polling", poll.map_or("no notice to ask about".to_owned(), |at| next(at, now))));
+    if report.open_commands > 0 {
+        facts.push(("commands", format!("{} open", report.open_commands)));
+    }
+    facts.push(("feed", format!("last transition {}", report.last_transition)));
+    facts
+}
+
+fn next_emission(report: &Report, now: Timestamp) -> String {
+    if let Some(pause) = &report.paused {
+        let since = pause.since.as_deref().map_or_else(String::new, |at| format!(" since {} UTC", time(at)));
+        let by = pause.by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));
+        return format!("paused{since}{by}; `tresorpayd resume` ends it");
+    }
+    match report.next_emission.as_deref() {
+        None => "nothing waits".to_owned(),
+        Some("now") => "rows are due now".to_owned(),
+        Some(at) => next(at, now),
+    }
+}
+
+fn next(at: &str, now: Timestamp) -> String {
+    match Timestamp::parse(at) {
+        Some(due) if due > now => format!("next {}", from_now(at, now)),
+        Some(due) => format!("due for {}", duration(now.since(due))),
+        None => at.to_owned(),
+    }
+}
+
+fn print_doubts(report: &Report, output: &mut Output) -> Result<(), Failure> {
+    if report.in_doubt.is_empty() {
+        return Ok(());
+    }
+    let now = Timestamp::parse(&report.now).unwrap_or_else(Timestamp::now);
+    output.line("")?;
+    output.line(output.paint("IN DOUBT", Tone::Heading))?;
+    for doubt in &report.in_doubt {
+        let since = doubt.since.as_deref().map_or("unknown".to_owned(), |at| from_now(at, now));
+        let what = match &doubt.next_attempt_at {
+            Some(at) => format!("the daemon settles it {}", from_now(at, now)),
+            None => "somebody has to decide".to_owned(),
+        };
+        output.line(format!("{}  {since}: {what}", printable(&doubt.reference)))?;
+    }
+    let named = i64::try_from(report.in_doubt.len()).unwrap_or(i64::MAX);
+    let all = report.statuses.iter().find(|count| count.status == crate::notice::Status::Uncertain);
+    if let Some(more) = all.map(|count| count.rows - named).filter(|more| *more > 0) {
+        output.line(format!("and {}: tresorpayd list --status UNCERTAIN", counted(more, "more", "more")))?;
+    }
+    output.line("What happened:  tresorpayd show REFERENCE")?;
+    output.line("To decide:      tresorpayd resolve REFERENCE --emitted TRESORPAY_REFERENCE")?;
+    output.line("                tresorpayd resolve REFERENCE --not-emitted")
+}

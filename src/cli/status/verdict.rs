@@ -1,0 +1,236 @@
+//! Fine, warning or critical, and why: one pure function from what was seen to reasons a person can act on.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    cli::output::{counted, duration, size},
+    clock::Timestamp,
+    notice::Status,
+    store::inspect::{DaemonState, Summary},
+};
+
+/// A notice that should have been emitted this long ago is late.
+const LATE_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// How the outbox stands; the worst reason decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// Nothing needs attention.
+    Ok,
+    /// Somebody should look today.
+    Warning,
+    /// Notices are not being emitted or followed.
+    Critical,
+}
+
+impl State {
+    /// What Nagios understands.
+    pub(super) fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+        }
+    }
+}
+
+/// One thing that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Reason {
+    severity: State,
+    pub(super) text: String,
+}
+
+impl Reason {
+    pub(super) fn new(severity: State, text: impl Into<String>) -> Self {
+        Self { severity, text: text.into() }
+    }
+}
+
+/// What was seen.
+pub(super) struct Facts<'a> {
+    pub(super) summary: &'a Summary,
+    pub(super) daemon: &'a DaemonState,
+    pub(super) wal_bytes: u64,
+    /// `database.max_wal`
+    pub(super) max_wal: u64,
+    /// `emit.max_uncertain`
+    pub(super) max_uncertain: u32,
+    pub(super) now: Timestamp,
+}
+
+/// The worst of `reasons`.
+pub(super) fn state_of(reasons: &[Reason]) -> State {
+    reasons.iter().map(|reason| reason.severity).max().unwrap_or(State::Ok)
+}
+
+/// Every reason, the gravest first.
+pub(super) fn judge(facts: &Facts<'_>) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> =
+        [daemon(facts), uncertain(facts), wal(facts), late(facts), rejected(facts), paused(facts)]
+            .into_iter()
+            .flatten()
+            .collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
+    reasons
+}
+
+fn rows(summary: &Summary, status: Status) -> i64 {
+    summary.statuses.iter().find(|count| count.status == status).map_or(0, |count| count.rows)
+}
+
+fn daemon(facts: &Facts<'_>) -> Option<Reason> {
+    let open = [Status::Pending, Status::Emitting, Status::Uncertain, Status::Emitted];
+    let waiting: i64 = open.into_iter().map(|status| rows(facts.summary, status)).sum();
+    let commands = facts.summary.open_commands;
+    match facts.daemon {
+        DaemonState::Running(_) => None,
+        DaemonState::Unknown(why) => {
+            Some(Reason::new(State::Warning, format!("it is not known whether a daemon is running: {why}")))
+        }
+        DaemonState::Stopped if waiting + commands == 0 => {
+            Some(Reason::new(State::Warning, "no daemon is running (nothing waits for it)"))
+        }
+        DaemonState::Stopped => {
+            let waiting = counted(waiting, "open row", "open rows");
+            let commands = counted(commands, "command", "commands");
+            let text =
+                format!("no daemon is running: {waiting} and {commands} wait for it; start tresorpayd");
+            Some(Reason::new(State::Critical, text))
+        }
+    }
+}
+
+fn uncertain(facts: &Facts<'_>) -> Option<Reason> {
+    let uncertain = rows(facts.summary, Status::Uncertain);
+    let limit = facts.max_uncertain;
+    if uncertain >= i64::from(limit) {
+        let text =
+            format!("emission has stopped: {uncertain} rows are UNCERTAIN and emit.max_uncertain is {limit}");
+        return Some(Reason::new(State::Critical, text));
+    }
+    (uncertain > 0).then(|| {
+        let rows = counted(uncertain, "row is", "rows are");
+        Reason::new(State::Warning, format!("{rows} UNCERTAIN: nobody knows whether TresorPay has them"))
+    })
+}
+
+fn wal(facts: &Facts<'_>) -> Option<Reason> {
+    (facts.wal_bytes > facts.max_wal).then(|| {
+        let (found, limit) = (size(facts.wal_bytes), size(facts.max_wal));
+        let text = format!(
+            "emission has stopped: the WAL has {found}, above database.max_wal ({limit}); some process keeps a read \
+             transaction open: end it"
+        );
+        Reason::new(State::Critical, text)
+    })
+}
+
+fn late(facts: &Facts<'_>) -> Option<Reason> {
+    let waiting = facts.summary.oldest_waiting.as_ref()?;
+    let waits = facts.now.since(Timestamp::parse(&waiting.since)?);
+    (waits > LATE_AFTER).then(|| {
+        let text = format!("{} is PENDING and due for {}", waiting.reference, duration(waits));
+        Reason::new(State::Warning, text)
+    })
+}
+
+fn rejected(facts: &Facts<'_>) -> Option<Reason> {
+    let rejected = facts.summary.rejected_since;
+    (rejected > 0).then(|| {
+        let text = format!(
+            "{} REJECTED within the last day: tresorpayd list --status REJECTED",
+            counted(rejected, "row was", "rows were")
+        );
+        Reason::new(State::Warning, text)
+    })
+}
+
+fn paused(facts: &Facts<'_>) -> Option<Reason> {
+    facts
+        .summary
+        .paused
+        .as_ref()
+        .map(|_| Reason::new(State::Warning, "emission is paused by command; `tresorpayd resume` ends it"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        notice::Amount,
+        store::{
+            NextDue,
+            inspect::{Pause, StatusCount, Waiting},
+        },
+    };
+
+    fn summary() -> Summary {
+        let count = |status| StatusCount { status, rows: 0, amount: Some(Amount(0)) };
+        Summary {
+            statuses: Status::ALL.map(count).to_vec(),
+            oldest_waiting: None,
+            doubts: Vec::new(),
+            rejected_since: 0,
+            open_commands: 0,
+            paused: None,
+            next_poll: None,
+            last_transition: 0,
+            next_emission: NextDue::Never,
+        }
+    }
+
+    fn judged(summary: &Summary, daemon: &DaemonState, wal_bytes: u64) -> (State, usize) {
+        let now = Timestamp::parse("2026-11-24T09:48:00.000Z").unwrap();
+        let reasons = judge(&Facts { summary, daemon, wal_bytes, max_wal: 100, max_uncertain: 2, now });
+        (state_of(&reasons), reasons.len())
+    }
+
+    fn with(status: Status, rows: i64) -> Summary {
+        let mut summary = summary();
+        summary.statuses.iter_mut().find(|count| count.status == status).unwrap().rows = rows;
+        summary
+    }
+
+    #[test]
+    fn each_reason_has_its_severity() {
+        let running = DaemonState::Running("pid 1".into());
+        assert_eq!(judged(&summary(), &running, 100), (State::Ok, 0));
+        assert_eq!(judged(&summary(), &running, 101), (State::Critical, 1));
+        assert_eq!(judged(&summary(), &DaemonState::Stopped, 0), (State::Warning, 1));
+        assert_eq!(judged(&summary(), &DaemonState::Unknown("no right".into()), 0), (State::Warning, 1));
+        for (status, state) in [
+            (Status::Pending, State::Critical),
+            (Status::Emitted, State::Critical),
+            (Status::Paid, State::Warning),
+            (Status::Rejected, State::Warning),
+        ] {
+            assert_eq!(judged(&with(status, 1), &DaemonState::Stopped, 0), (state, 1), "{status}");
+        }
+        assert_eq!(judged(&with(Status::Uncertain, 1), &running, 0), (State::Warning, 1));
+        assert_eq!(judged(&with(Status::Uncertain, 2), &running, 0), (State::Critical, 1));
+        assert_eq!(judged(&Summary { rejected_since: 1, ..summary() }, &running, 0), (State::Warning, 1));
+        assert_eq!(
+            judged(&Summary { open_commands: 1, ..summary() }, &DaemonState::Stopped, 0),
+            (State::Critical, 1)
+        );
+        let paused = Summary { paused: Some(Pause { since: None, by: None }), ..summary() };
+        assert_eq!(judged(&paused, &running, 0), (State::Warning, 1));
+    }
+
+    #[test]
+    fn a_row_is_late_after_ten_minutes() {
+        let running = DaemonState::Running("pid 1".into());
+        for (since, state) in
+            [("2026-11-24T09:38:00.000Z", State::Ok), ("2026-11-24T09:37:59.999Z", State::Warning)]
+        {
+            let waiting = Waiting { reference: "A-1".into(), since: since.into() };
+            let summary = Summary { oldest_waiting: Some(waiting), ..summary() };
+            assert_eq!(judged(&summary, &running, 0).0, state, "{since}");
+        }
+    }
+}

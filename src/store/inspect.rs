@@ -1,0 +1,93 @@
+//! What the command line reads: a database that exists already, through one read-only connection. Nothing here creates,
+//! migrates, locks out a daemon or needs a credential.
+
+mod file; // the files on the disk, and who holds them
+mod health; // what `check` asks
+mod listing; // pages of rows, and the feed of transitions
+mod notice; // everything about one row
+mod summary; // counts and amounts
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+pub use file::{DaemonState, FileState, daemon_state, usable_folder};
+pub use health::{MarkState, SchemaState, foreign_mark, wanted_version};
+pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
+pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
+pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
+
+use super::{Access, Binding, StoreError, open_existing};
+
+/// SQLite's primary result code of a file that cannot be opened.
+const CANTOPEN: &str = "14";
+
+/// A database opened for reading.
+pub struct Inspect {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+impl Inspect {
+    /// Opens the outbox at `path`; it must be there.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        readable(path)?;
+        let pool = open_existing(path, Access::Read).await.map_err(|error| not_opened(path, error))?;
+        Ok(Self { pool, path: path.to_owned() })
+    }
+
+    /// `meta.value`, where there is one.
+    pub async fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let row: Option<(String,)> = sqlx::query_as("SELECT value FROM meta WHERE key = ?1")
+            .bind(key)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| row.0))
+    }
+
+    /// Refuses a database that was made for another environment or API.
+    pub async fn belongs_to(&self, binding: &Binding) -> Result<(), StoreError> {
+        let wanted = [("environment", &binding.environment), ("api_origin", &binding.api_origin)];
+        for (key, wanted) in wanted {
+            if let Some(found) = self.meta(key).await?.filter(|found| found != wanted) {
+                return Err(StoreError::Foreign {
+                    path: self.path.clone(),
+                    key,
+                    found,
+                    wanted: wanted.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Several queries that see the same moment. Held briefly: it keeps the WAL from being taken over.
+    async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+}
+
+/// SQLite would only say "unable to open database file".
+fn readable(path: &Path) -> Result<(), StoreError> {
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(StoreError::Missing(path.to_owned()))
+        }
+        Err(error) => Err(no_access(path, &error.to_string())),
+    }
+}
+
+fn not_opened(path: &Path, error: StoreError) -> StoreError {
+    match &error {
+        StoreError::Sqlite(sqlx::Error::Database(words)) if words.code().as_deref() == Some(CANTOPEN) => {
+            no_access(path, words.message())
+        }
+        _ => error,
+    }
+}
+
+fn no_access(path: &Path, why: &str) -> StoreError {
+    let why = format!("{why}; run this as the daemon's user, or as a member of its group");
+    StoreError::Schema { path: path.to_owned(), why }
+}

@@ -1,0 +1,235 @@
+//! Counts and amounts by status, and what waits. Counts come from covering indexes, so that finished rows cost their
+//! index entries only; amounts need the rows themselves and are summed only where there are few enough.
+
+use sqlx::SqliteConnection;
+
+use super::{Inspect, listing::ids};
+use crate::{
+    clock::Timestamp,
+    notice::{Amount, Status},
+    store::{NextDue, StoreError, emission},
+};
+
+/// Rows in doubt that are named.
+const NAMED_DOUBTS: i64 = 5;
+
+/// The outbox at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// One entry a status, in the order of a notice's life.
+    pub statuses: Vec<StatusCount>,
+    /// The row that should have been emitted longest ago.
+    pub oldest_waiting: Option<Waiting>,
+    /// The oldest rows in doubt, a few.
+    pub doubts: Vec<Doubt>,
+    /// Rows that became `REJECTED` since the moment asked for.
+    pub rejected_since: i64,
+    /// Commands that are not carried out yet.
+    pub open_commands: i64,
+    /// Set while emission is paused by command.
+    pub paused: Option<Pause>,
+    /// When a notice is asked about next.
+    pub next_poll: Option<String>,
+    /// The last transition: where a feed of what is new begins.
+    pub last_transition: i64,
+    /// When there is something to emit.
+    pub next_emission: NextDue,
+}
+
+/// How many rows are in one status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusCount {
+    /// The status.
+    pub status: Status,
+    /// Its rows.
+    pub rows: i64,
+    /// What they come to; `None` where there were too many to sum.
+    pub amount: Option<Amount>,
+}
+
+/// A `PENDING` row whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Waiting {
+    /// `outbox.reference`.
+    pub reference: String,
+    /// The later of `created_at` and `not_before`.
+    pub since: String,
+}
+
+/// An `UNCERTAIN` row.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Doubt {
+    /// `outbox.reference`.
+    pub reference: String,
+    /// When the doubt began.
+    pub updated_at: Option<String>,
+    /// When the daemon acts on it of itself; `None`: somebody has to decide.
+    pub next_attempt_at: Option<String>,
+}
+
+/// A pause that is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// When it was carried out.
+    pub since: Option<String>,
+    /// Who asked.
+    pub by: Option<String>,
+}
+
+const COUNTS: &str = concat!(
+    "SELECT (SELECT count(*) FROM (",
+    ids!(pending),
+    ")),
+            (SELECT count(*) FROM (",
+    ids!(emitting),
+    ")),
+            (SELECT count(*) FROM (",
+    ids!(uncertain),
+    ")),
+            (SELECT count(*) FROM (",
+    ids!(rejected),
+    ")),
+            (SELECT count(*) FROM (",
+    ids!(emitted),
+    ")),
+            (SELECT count(*) FROM (",
+    ids!(paid),
+    ")),
+            (SELECT count(*) FROM (",
+    ids!(canceled),
+    "))"
+);
+
+/// `total` cannot overflow; a sum beyond 2^53 XOF is shown rounded.
+macro_rules! amount {
+    ($status:tt) => {
+        concat!("SELECT CAST(total(net_total) AS INTEGER) FROM outbox WHERE id IN (", ids!($status), ")")
+    };
+}
+
+const fn amount_sql(status: Status) -> &'static str {
+    match status {
+        Status::Pending => amount!(pending),
+        Status::Emitting => amount!(emitting),
+        Status::Uncertain => amount!(uncertain),
+        Status::Rejected => amount!(rejected),
+        Status::Emitted => amount!(emitted),
+        Status::Paid => amount!(paid),
+        Status::Canceled => amount!(canceled),
+    }
+}
+
+/// `not_before` may be written without milliseconds, which would not compare as text.
+const OLDEST_WAITING: &str = concat!(
+    "SELECT reference, max(created_at, CASE length(not_before)
+                WHEN 20 THEN substr(not_before, 1, 19) || '.000Z' ELSE coalesce(not_before, '') END) AS since
+     FROM outbox WHERE id IN (",
+    ids!(pending),
+    ") AND since <= ?1 ORDER BY since LIMIT 1"
+);
+
+const DOUBTS: &str = "
+    SELECT reference, updated_at, next_attempt_at FROM outbox INDEXED BY outbox_uncertain
+    WHERE status = 'UNCERTAIN' ORDER BY id LIMIT ?1";
+
+const NUMBERS: &str = "
+    SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_finished WHERE status = 'REJECTED' AND updated_at >= ?1),
+           (SELECT count(*) FROM command INDEXED BY command_open WHERE done_at IS NULL),
+           (SELECT min(next_attempt_at) FROM outbox INDEXED BY outbox_emitted
+            WHERE status = 'EMITTED' AND next_attempt_at > ''),
+           (SELECT coalesce(max(id), 0) FROM transition)";
+
+const PAUSE: &str = "
+    SELECT action, done_at, requested_by FROM command
+    WHERE action IN ('pause', 'resume') AND outcome = 'done' ORDER BY id DESC LIMIT 1";
+
+impl Inspect {
+    /// Counts everything. Statuses with more than `max_summed` rows get no amount.
+    pub async fn summary(
+        &self,
+        now: Timestamp,
+        rejected_since: Timestamp,
+        max_summed: i64,
+    ) -> Result<Summary, StoreError> {
+        let mut tx = self.snapshot().await?;
+        let statuses = statuses(&mut tx, max_summed).await?;
+        let oldest_waiting =
+            sqlx::query_as(OLDEST_WAITING).bind(now.to_string()).fetch_optional(&mut *tx).await?;
+        let doubts = sqlx::query_as(DOUBTS).bind(NAMED_DOUBTS).fetch_all(&mut *tx).await?;
+        let (rejected_since, open_commands, next_poll, last_transition) =
+            sqlx::query_as(NUMBERS).bind(rejected_since.to_string()).fetch_one(&mut *tx).await?;
+        let paused = pause(&mut tx).await?;
+        // The pool has one connection, which the next query needs.
+        tx.rollback().await?;
+        Ok(Summary {
+            statuses,
+            oldest_waiting,
+            doubts,
+            rejected_since,
+            open_commands,
+            paused,
+            next_poll,
+            last_transition,
+            next_emission: emission::next_due(&self.pool).await?,
+        })
+    }
+}
+
+impl Inspect {
+    /// The pause in force, if there is one.
+    pub async fn paused(&self) -> Result<Option<Pause>, StoreError> {
+        let mut conn = self.pool.acquire().await?;
+        pause(&mut conn).await
+    }
+}
+
+async fn statuses(conn: &mut SqliteConnection, max_summed: i64) -> Result<Vec<StatusCount>, StoreError> {
+    let counts: (i64, i64, i64, i64, i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut *conn).await?;
+    let counts = [counts.0, counts.1, counts.2, counts.3, counts.4, counts.5, counts.6];
+    let mut statuses = Vec::with_capacity(counts.len());
+    for (status, rows) in Status::ALL.into_iter().zip(counts) {
+        let amount = if rows <= max_summed {
+            let row: (i64,) = sqlx::query_as(amount_sql(status)).fetch_one(&mut *conn).await?;
+            Some(Amount(row.0))
+        } else {
+            None
+        };
+        statuses.push(StatusCount { status, rows, amount });
+    }
+    Ok(statuses)
+}
+
+async fn pause(conn: &mut SqliteConnection) -> Result<Option<Pause>, StoreError> {
+    let last: Option<(String, Option<String>, Option<String>)> =
+        sqlx::query_as(PAUSE).fetch_optional(conn).await?;
+    Ok(last.filter(|(action, _, _)| action == "pause").map(|(_, since, by)| Pause { since, by }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::store::{Binding, migrate_only};
+
+    async fn plan(inspect: &Inspect, sql: &str) -> String {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).fetch_all(&inspect.pool).await.unwrap();
+        rows.into_iter().map(|row| row.3).collect::<Vec<_>>().join("\n")
+    }
+
+    #[tokio::test]
+    async fn nothing_scans_the_outbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let binding = Binding { environment: "custom".into(), api_origin: "http://127.0.0.1:1".into() };
+        migrate_only(&path, &binding).await.unwrap();
+        let inspect = Inspect::open(&path).await.unwrap();
+        let counts = plan(&inspect, COUNTS).await;
+        assert_eq!(counts.matches("COVERING INDEX outbox_finished (status=?)").count(), 3, "{counts}");
+        for sql in [COUNTS, OLDEST_WAITING, DOUBTS, NUMBERS].into_iter().chain(Status::ALL.map(amount_sql)) {
+            let plan = plan(&inspect, sql).await;
+            assert!(!plan.lines().any(|line| line == "SCAN outbox"), "{sql}\n{plan}");
+        }
+    }
+}
