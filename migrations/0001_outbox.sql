@@ -63,14 +63,16 @@ CREATE TABLE outbox (
     callback                 TEXT,                  -- NULL: the configured one, if any
     redirect_url             TEXT,                  -- NULL: the configured one, if any
 
-    CHECK (typeof(reference) = 'text' AND length(reference) BETWEEN 1 AND 64),
-    CHECK (typeof(net_total) = 'integer' AND net_total BETWEEN 1 AND 9007199254740991),
-    CHECK (typeof(priority) = 'integer' AND priority BETWEEN 0 AND 9),
-    CHECK (typeof(tax_payer) = 'text'),
-    CHECK (typeof(items) = 'text'),
+    -- An old SQLite shows a CHECK what was given, not what the column's type makes of it ('12', not 12): hence CAST,
+    -- and no rule here that the triggers do not have.
+    CHECK (typeof(reference) <> 'blob' AND length(reference) BETWEEN 1 AND 64),
+    CHECK (CAST(net_total AS NUMERIC) BETWEEN 1 AND 9007199254740991),
+    CHECK (CAST(priority AS NUMERIC) BETWEEN 0 AND 9),
+    CHECK (typeof(tax_payer) <> 'blob'),
+    CHECK (typeof(items) <> 'blob'),
     CHECK (status IN ('PENDING', 'EMITTING', 'UNCERTAIN', 'REJECTED', 'EMITTED', 'PAID', 'CANCELED')),
     CHECK (status_source IN ('emit', 'poll', 'command', 'callback', 'reconcile', 'recovery')),
-    CHECK (typeof(attempts) = 'integer' AND attempts >= 0),
+    CHECK (CAST(attempts AS NUMERIC) >= 0),
     CHECK (tresorpay_reference IS NOT NULL OR status NOT IN ('EMITTED', 'PAID'))
 );
 
@@ -107,9 +109,7 @@ CREATE TABLE attempt (
 
     CHECK (id > 0),
     CHECK (operation IN ('emit', 'cancel', 'confirm')),
-    CHECK (phase IN ('sent', 'unsent', 'answered')),
-    CHECK (duration_ms IS NULL OR typeof(duration_ms) = 'integer'),
-    CHECK (http_status IS NULL OR typeof(http_status) = 'integer')
+    CHECK (phase IN ('sent', 'unsent', 'answered'))
 );
 
 -- How applications and operators ask. INSERT only; the daemon writes the last three columns.
@@ -140,14 +140,20 @@ INSERT INTO meta (key, value) VALUES ('schema_version', '1'), ('contract_version
 
 -- Tells under which conflict clause a trigger runs; see outbox_insert. Row 1 always stands, row 2 never stays.
 CREATE TABLE outbox_reference_probe (
-    reference INTEGER PRIMARY KEY,
+    reference INTEGER PRIMARY KEY CHECK (reference IN (1, 2)),
     replaced  INTEGER NOT NULL DEFAULT 0
 );
 
 INSERT INTO outbox_reference_probe (reference, replaced) VALUES (1, 0);
 
+-- Lets the transition of a correction in, and no other with from = to. A ticket lives for the length of one trigger.
+CREATE TABLE outbox_correction_ticket (
+    outbox_id INTEGER PRIMARY KEY
+);
+
 ----------------------------------------------------------------------------------------------------------------------
--- Indexes: the daemon's queues, then lookups. Partial, so that a move touches two of them and a row at rest none.
+-- Indexes: the daemon's queues, then lookups. Partial, so that a move of status touches few of them. SQLite's planner
+-- takes outbox_finished for much that outbox_paid_due and outbox_personal are for: name those with INDEXED BY.
 ----------------------------------------------------------------------------------------------------------------------
 
 -- PENDING and due: what is claimed, in order.
@@ -187,7 +193,8 @@ CREATE INDEX transition_outbox ON transition (outbox_id);
 
 CREATE INDEX attempt_outbox ON attempt (outbox_id);
 
-CREATE INDEX attempt_open ON attempt (id) WHERE outcome IS NULL;
+-- What is under way; recovery completes what it finds here. One request of a kind at a time for one row.
+CREATE UNIQUE INDEX attempt_open ON attempt (outbox_id, operation) WHERE outcome IS NULL;
 
 CREATE INDEX command_open ON command (reference, action) WHERE done_at IS NULL;
 
@@ -220,7 +227,7 @@ BEGIN
         WHEN 'redirect_url' THEN RAISE(ABORT, 'outbox: redirect_url must be an http or https URL of at most 2048 characters (UTF-8), no blanks, no control characters')
     END
     FROM (
-        SELECT 'reference' AS name, NEW.reference AS text, 'name' AS kind, 64 AS max, 1 AS required
+        SELECT 'reference' AS name, NEW.reference AS text, 'name' AS kind, 64 AS most, 1 AS required
         UNION ALL SELECT 'code_client', NEW.code_client, 'name', 64, 0
         UNION ALL SELECT 'code_structure', NEW.code_structure, 'name', 64, 0
         UNION ALL SELECT 'replaces', NEW.replaces, 'name', 64, 0
@@ -234,7 +241,7 @@ BEGIN
     )
     WHERE CASE
         WHEN text IS NULL THEN required
-        WHEN typeof(text) <> 'text' OR length(text) NOT BETWEEN 1 AND max OR instr(text, char(0)) > 0 THEN 1
+        WHEN typeof(text) <> 'text' OR length(text) NOT BETWEEN 1 AND most OR instr(text, char(0)) > 0 THEN 1
         -- Not plain ASCII: is it UTF-8? (An application in Latin-1 would write what nobody can read back.) Accented
         -- Latin letters, two bytes that start with C3, are counted; anything else is looked at one by one.
         WHEN text GLOB '*[^' || char(1) || '-' || char(127) || ']*'
@@ -247,7 +254,7 @@ BEGIN
                     place (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM place WHERE i < 100)
                 SELECT 1
                 FROM (SELECT substr(text, start, 100) AS piece FROM part LIMIT -1) CROSS JOIN place
-                WHERE piece GLOB '*[^' || char(1) || '-' || char(127) || ']*'
+                WHERE piece GLOB '*[^' || char(1) || '-' || char(127) || ']*' AND i <= length(piece)
                     AND CAST(char(unicode(substr(piece, i, 1))) AS BLOB) <> CAST(substr(piece, i, 1) AS BLOB))
             THEN 1
         WHEN kind = 'name' THEN
@@ -259,7 +266,7 @@ BEGIN
             OR text GLOB '*[' || char(1) || '-' || char(32) || char(127) || '-' || char(160) || char(5760)
                 || char(8192) || '-' || char(8203) || char(8232, 8233, 8239, 8287, 12288, 65279) || ']*'
         WHEN kind = 'time' THEN
-            strftime('%Y-%m-%dT%H:%M:%S', substr(text, 1, 19)) IS NOT substr(text, 1, 19)
+            strftime('%Y-%m-%dT%H:%M:%S', substr(text, 1, 19), '+0 seconds') IS NOT substr(text, 1, 19)
             OR text NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z'
             AND (name = 'created_at'
                 OR text NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z')
@@ -413,6 +420,7 @@ END;
 -- a word. Row 2 is the same case in small: it appears under every other clause.
 CREATE TRIGGER outbox_insert_null BEFORE INSERT ON outbox WHEN NEW.status IS NULL OR NEW.attempts IS NULL
 BEGIN
+    DELETE FROM outbox_reference_probe WHERE reference = 2;
     INSERT OR REPLACE INTO outbox_reference_probe (reference, replaced) VALUES (2, NULL);
     SELECT RAISE(ABORT, 'outbox: status and attempts must be left out, not NULL, under INSERT OR IGNORE')
         WHERE NOT EXISTS (SELECT 1 FROM outbox_reference_probe WHERE reference = 2);
@@ -464,7 +472,8 @@ BEGIN
         WHEN EXISTS (SELECT 1 FROM attempt
                      WHERE outbox_id = OLD.id AND operation = 'emit' AND phase <> 'unsent'
                         AND NOT (phase = 'answered' AND outcome IS NOT NULL
-                            AND outcome IN ('refused', 'rate_limited', 'unauthorized', 'misdirected')))
+                            AND outcome IN ('refused', 'rate_limited', 'unauthorized', 'misdirected',
+                                            'already_canceled')))
             OR EXISTS (SELECT 1 FROM transition WHERE outbox_id = OLD.id AND to_status IN ('EMITTED', 'UNCERTAIN'))
             THEN RAISE(ABORT, 'outbox: a row may not be corrected once an emission was neither unsent nor refused')
     END;
@@ -488,6 +497,8 @@ WHEN NEW.status IS OLD.status AND NEW.updated_at IS OLD.updated_at AND NEW.anony
     AND (NEW.net_total IS NOT OLD.net_total OR NEW.items IS NOT OLD.items
         OR NEW.authorized_payment_modes IS NOT OLD.authorized_payment_modes)
 BEGIN
+    DELETE FROM outbox_correction_ticket;
+    INSERT INTO outbox_correction_ticket (outbox_id) VALUES (NEW.id);
     INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
     VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'application',
         'corrected ' || substr(
@@ -496,6 +507,7 @@ BEGIN
             || CASE WHEN NEW.authorized_payment_modes IS NOT OLD.authorized_payment_modes
                     THEN ', authorized_payment_modes' ELSE '' END, 3)
         || ': net_total ' || OLD.net_total || ' -> ' || NEW.net_total);
+    DELETE FROM outbox_correction_ticket;
 END;
 
 -- UPDATE OF goes by the name that the statement uses, so the rowid's other names are listed too.
@@ -518,7 +530,7 @@ END;
 -- What only the daemon writes, and the moves of status
 ----------------------------------------------------------------------------------------------------------------------
 
-CREATE TRIGGER outbox_daemon_only BEFORE UPDATE OF status, status_source, status_reason, updated_at, attempts,
+CREATE TRIGGER outbox_daemon_only AFTER UPDATE OF status, status_source, status_reason, updated_at, attempts,
     next_attempt_at, not_before_passed, tresorpay_reference, payment_url, provider, pay_date, emitted_at, paid_at,
     canceled_at, delivery_confirmed_at, callback_called_at, receipt_path, anonymised_at, last_error ON outbox
 WHEN NEW.id = 0 COLLATE use_the_command_table -- never true; what counts is that it must be prepared
@@ -586,6 +598,14 @@ BEGIN
         VALUES (NEW.id, NEW.updated_at, OLD.status, NEW.status, NEW.status_source, NEW.status_reason);
 END;
 
+-- A notice belongs to one row. (The unique index says so too, but would let UPDATE OR REPLACE delete the other row.)
+CREATE TRIGGER outbox_tresorpay_reference_taken BEFORE UPDATE OF tresorpay_reference ON outbox
+WHEN NEW.tresorpay_reference IS NOT OLD.tresorpay_reference
+BEGIN
+    SELECT RAISE(ABORT, 'outbox: tresorpay_reference is another row''s already')
+        WHERE EXISTS (SELECT 1 FROM outbox WHERE tresorpay_reference = NEW.tresorpay_reference);
+END;
+
 -- Of what the application wrote, the daemon changes two things, and marks itself by writing updated_at or status with
 -- them. First: card numbers go, at the earliest with the UPDATE that makes the row EMITTED.
 CREATE TRIGGER outbox_card_numbers BEFORE UPDATE OF reference, code_client, code_structure, net_total, priority, replaces,
@@ -602,11 +622,13 @@ BEGIN
             THEN RAISE(ABORT, 'outbox: the daemon does not correct what the application wrote')
         WHEN NEW.authorized_payment_modes IS OLD.authorized_payment_modes THEN NULL
         WHEN NEW.status NOT IN ('EMITTED', 'PAID', 'CANCELED')
-            OR (SELECT group_concat(coalesce(path, '') || fullkey || type || coalesce(atom, ''))
-                FROM json_tree(NEW.authorized_payment_modes))
+            OR (SELECT group_concat(field) FROM (
+                    SELECT path || key || type || coalesce(atom, '') AS field
+                    FROM json_tree(NEW.authorized_payment_modes) ORDER BY field LIMIT -1))
                IS NOT
-               (SELECT group_concat(coalesce(path, '') || fullkey || type || coalesce(atom, ''))
-                FROM json_tree(OLD.authorized_payment_modes) WHERE key IS NOT 'cardNumber')
+               (SELECT group_concat(field) FROM (
+                    SELECT path || key || type || coalesce(atom, '') AS field
+                    FROM json_tree(OLD.authorized_payment_modes) WHERE key IS NOT 'cardNumber' ORDER BY field LIMIT -1))
             THEN RAISE(ABORT, 'outbox: authorized_payment_modes may lose its card numbers only, once EMITTED')
     END;
 END;
@@ -628,10 +650,14 @@ BEGIN
             OR NEW.callback IS NOT NULL OR NEW.redirect_url IS NOT NULL
             THEN RAISE(ABORT, 'outbox: anonymised_at needs tax_payer {"anonymised":true} and NULL in authorized_payment_modes, callback and redirect_url')
         WHEN NOT json_valid(NEW.items)
-            OR (SELECT group_concat(fullkey || type || coalesce(atom, '')) FROM json_tree(NEW.items))
+            OR (SELECT group_concat(field) FROM (
+                    SELECT path || key || type || coalesce(atom, '') AS field
+                    FROM json_tree(NEW.items) ORDER BY field LIMIT -1))
                IS NOT
-               (SELECT group_concat(fullkey || type || coalesce(atom, '')) FROM json_tree(OLD.items)
-                WHERE key IS NOT 'name' AND key IS NOT 'description')
+               (SELECT group_concat(field) FROM (
+                    SELECT path || key || type || coalesce(atom, '') AS field
+                    FROM json_tree(OLD.items) WHERE key IS NOT 'name' AND key IS NOT 'description'
+                    ORDER BY field LIMIT -1))
             THEN RAISE(ABORT, 'outbox: anonymised_at needs items without name and description, the rest as it was')
     END;
 END;
@@ -640,20 +666,21 @@ END;
 -- transition: append-only, complete, a chain
 ----------------------------------------------------------------------------------------------------------------------
 
--- Nothing can be forged by hand but a note of the application's own: the last transition of a row always ends in its
--- present status, so whatever is not written with a move has from = to.
+-- The triggers of outbox write it, nobody else. The last transition of a row always ends in its present status: so what is
+-- not written with a move has from = to, and then it needs a correction's ticket.
 CREATE TRIGGER transition_insert BEFORE INSERT ON transition
 BEGIN
     SELECT CASE
+        WHEN NEW.id <> -1
+            THEN RAISE(ABORT, 'transition: id is given by the database; leave it out')
         WHEN NEW.to_status IS NOT (SELECT status FROM outbox WHERE id = NEW.outbox_id)
             THEN RAISE(ABORT, 'transition: to_status must be the present status of the outbox row')
         WHEN NEW.from_status IS NOT
             (SELECT to_status FROM transition WHERE outbox_id = NEW.outbox_id ORDER BY id DESC LIMIT 1)
             THEN RAISE(ABORT, 'transition: from_status must be the to_status of the row''s last transition')
-        WHEN NEW.from_status = NEW.to_status AND NEW.source <> 'application'
-            THEN RAISE(ABORT, 'transition: source must be application where from_status equals to_status')
-        WHEN NEW.id <> -1
-            THEN RAISE(ABORT, 'transition: id is given by the database; leave it out')
+        WHEN NEW.from_status = NEW.to_status
+            AND NOT EXISTS (SELECT 1 FROM outbox_correction_ticket WHERE outbox_id = NEW.outbox_id)
+            THEN RAISE(ABORT, 'transition: is written by the triggers of outbox only')
     END;
 END;
 
@@ -678,6 +705,15 @@ BEGIN
             THEN RAISE(ABORT, 'attempt: id is given by the database; leave it out')
         WHEN NEW.outcome IS NOT NULL OR NEW.phase <> 'sent' OR NEW.http_status IS NOT NULL
             THEN RAISE(ABORT, 'attempt: must be inserted open, before the request leaves')
+        WHEN EXISTS (SELECT 1 FROM attempt
+                     WHERE outbox_id = NEW.outbox_id AND operation = NEW.operation AND outcome IS NULL)
+            THEN RAISE(ABORT, 'attempt: one of this operation is under way for the row already')
+        WHEN NEW.operation = 'emit' THEN CASE
+            WHEN (SELECT status FROM outbox WHERE id = NEW.outbox_id) IS NOT 'EMITTING'
+                THEN RAISE(ABORT, 'attempt: an emission is for a row in EMITTING; insert it after the UPDATE that makes it so')
+        END
+        WHEN NOT EXISTS (SELECT 1 FROM outbox WHERE id = NEW.outbox_id)
+            THEN RAISE(ABORT, 'attempt: outbox_id must be the id of an outbox row')
     END;
 END;
 
@@ -724,15 +760,24 @@ BEGIN
         WHEN NEW.action <> 'resolve-emitted' AND NEW.argument IS NOT NULL
             THEN RAISE(ABORT, 'command: argument must be NULL, save for resolve-emitted')
         WHEN NEW.action = 'resolve-emitted' AND (typeof(NEW.argument) <> 'text' OR length(NEW.argument) NOT BETWEEN 1 AND 128
-                OR trim(NEW.argument) = '' OR instr(NEW.argument, char(0)) > 0
+                OR trim(NEW.argument) = ''
                 OR NEW.argument GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*')
             THEN RAISE(ABORT, 'command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters')
         WHEN NEW.requested_by IS NOT NULL AND (typeof(NEW.requested_by) <> 'text' OR length(NEW.requested_by) > 128)
             THEN RAISE(ABORT, 'command: requested_by must be text of at most 128 characters')
         WHEN typeof(NEW.requested_at) <> 'text' OR length(CAST(NEW.requested_at AS BLOB)) <> 24
             OR NEW.requested_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z'
-            OR strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.requested_at, 1, 19)) IS NOT substr(NEW.requested_at, 1, 19)
+            OR strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.requested_at, 1, 19), '+0 seconds') IS NOT substr(NEW.requested_at, 1, 19)
             THEN RAISE(ABORT, 'command: requested_at must be a UTC time that exists, written 2026-11-24T09:48:00.000Z; left out, it is now')
+        WHEN instr(coalesce(NEW.reference, '') || coalesce(NEW.argument, '') || coalesce(NEW.requested_by, ''), char(0)) > 0
+            OR EXISTS (
+                WITH RECURSIVE place (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM place WHERE i < 400)
+                SELECT 1
+                FROM (SELECT coalesce(NEW.reference, '') || '|' || coalesce(NEW.argument, '') || '|'
+                          || coalesce(NEW.requested_by, '') AS content LIMIT 1) CROSS JOIN place
+                WHERE content GLOB '*[^' || char(1) || '-' || char(127) || ']*' AND i <= length(content)
+                    AND CAST(char(unicode(substr(content, i, 1))) AS BLOB) <> CAST(substr(content, i, 1) AS BLOB))
+            THEN RAISE(ABORT, 'command: reference, argument and requested_by must be UTF-8 text without NUL')
         WHEN NEW.done_at IS NOT NULL THEN RAISE(ABORT, 'command: done_at is written by the daemon')
         WHEN NEW.outcome IS NOT NULL THEN RAISE(ABORT, 'command: outcome is written by the daemon')
         WHEN NEW.detail IS NOT NULL THEN RAISE(ABORT, 'command: detail is written by the daemon')

@@ -20,6 +20,8 @@ use crate::{
 
 /// The worker looks at the table this often even if nothing wakes it.
 const FALLBACK_WAKE: Duration = Duration::from_secs(60);
+/// After a look at the table that failed.
+const READ_RETRY: Duration = Duration::from_secs(1);
 /// Batches under way at once: enough to hide a round trip, few enough to leave slots to emissions.
 const BATCHES_AT_ONCE: usize = 4;
 /// A missing batch endpoint is looked for again after this.
@@ -76,23 +78,34 @@ impl Poller {
 
     /// Steps until `shutdown`.
     pub async fn run(self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
-        while !shutdown.is_cancelled() {
-            if let Step::Idle(until) = self.step().await? {
+        loop {
+            // A poll changes nothing at TresorPay: it is dropped where it stands.
+            let step = tokio::select! {
+                step = self.step() => step?,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            if let Step::Idle(until) = step {
                 tokio::select! {
                     () = wake.notified() => {}
                     () = tokio::time::sleep_until(until.into()) => {}
-                    () = shutdown.cancelled() => {}
+                    () = shutdown.cancelled() => return Ok(()),
                 }
             }
         }
-        Ok(())
     }
 
     /// Asks about everything that is due, some batches at once, and records what was told.
     pub async fn step(&self) -> Result<Step, StoreError> {
         let now = Instant::now();
         let window = self.options.batch_size * BATCHES_AT_ONCE;
-        let due = self.reads.due_notices(Timestamp::now(), window).await?;
+        let due = match self.reads.due_notices(Timestamp::now(), window).await {
+            Ok(due) => due,
+            Err(error @ StoreError::Row { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the outbox cannot be read; no notice is asked about");
+                return Ok(Step::Idle(now + READ_RETRY));
+            }
+        };
         if due.is_empty() {
             return Ok(Step::Idle(now + FALLBACK_WAKE));
         }

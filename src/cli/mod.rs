@@ -41,7 +41,7 @@ enum Command {
     /// The whole job against a built-in TresorPay, nothing to set up
     Demo(demo::DemoArgs),
     /// The built-in TresorPay alone, for an application's own integration tests
-    Simulator(simulator::SimulatorArgs),
+    Simulator(Box<crate::simulator::SimulatorArgs>),
     /// Configuration, database, token and reachability, one line each
     Check(check::CheckArgs),
     /// How the outbox stands
@@ -84,7 +84,7 @@ impl Cli {
         let result = match self.command {
             Command::Run => run::run(&sources),
             Command::Demo(args) => demo::run(&args),
-            Command::Simulator(args) => simulator::run(args),
+            Command::Simulator(args) => simulator::run(*args),
             Command::Check(args) => check::run(&sources, &args),
             Command::Status(args) => status::run(&sources, &args),
             Command::List(args) => list::run(&sources, &args),

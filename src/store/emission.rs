@@ -1,4 +1,7 @@
 //! One turn of the emission: results of finished requests and the marks of the next ones, in one transaction.
+//!
+//! A limit is written `?n + 0`: SQLite plans anew for each value of a bare parameter there, and with it compiles every
+//! trigger again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -208,7 +211,7 @@ const PROMOTE: &str = concat!(
     due!(),
     " <= ?1 ORDER BY ",
     due!(),
-    " LIMIT ?2)"
+    " LIMIT ?2 + 0)"
 );
 
 /// When there is something to claim: now (an empty text), later, or never (NULL).
@@ -233,12 +236,12 @@ const CLAIM: &str = "
         WHERE o.status = 'PENDING' AND o.next_attempt_at IS NULL AND o.not_before IS o.not_before_passed
           AND o.attempts < ?2
           AND (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_uncertain
-                                     WHERE status = 'UNCERTAIN' LIMIT ?3)) < ?3
+                                     WHERE status = 'UNCERTAIN' LIMIT ?3 + 0)) < ?3
           AND (o.replaces IS NULL OR NOT EXISTS (
                 SELECT 1 FROM outbox AS r WHERE r.reference = o.replaces AND r.status <> 'CANCELED'))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
-        ORDER BY o.priority DESC, o.id LIMIT ?4)
+        ORDER BY o.priority DESC, o.id LIMIT ?4 + 0)
     RETURNING id, reference, code_client, code_structure, net_total, tax_payer, items, authorized_payment_modes,
               callback, redirect_url";
 

@@ -57,7 +57,7 @@ pub struct PollRecord {
 
 const DUE: &str = "
     SELECT id, tresorpay_reference, emitted_at FROM outbox INDEXED BY outbox_emitted
-    WHERE status = 'EMITTED' AND next_attempt_at <= ?1 ORDER BY next_attempt_at LIMIT ?2";
+    WHERE status = 'EMITTED' AND next_attempt_at <= ?1 ORDER BY next_attempt_at LIMIT ?2 + 0";
 
 const RECORD_MOVES: &str = "
     UPDATE outbox SET

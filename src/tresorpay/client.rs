@@ -124,13 +124,17 @@ pub struct TresorPay {
     http: Client,
     auth: Auth,
     base_url: Url,
+    emit_url: Url,
+    statuses_url: Url,
     phones: OtherPhoneNumbers,
 }
 
 impl TresorPay {
     /// A client of the API below `base_url`.
     pub fn new(http: Client, auth: Auth, base_url: Url, phones: OtherPhoneNumbers) -> Self {
-        Self { http, auth, base_url, phones }
+        let emit_url = below(&base_url, &["payment", "create-notice-recette"]);
+        let statuses_url = below(&base_url, &["notice-recette", "status", "references"]);
+        Self { http, auth, base_url, emit_url, statuses_url, phones }
     }
 
     /// The base URL, as `attempt.base_url` records it.
@@ -149,13 +153,13 @@ impl TresorPay {
             Ok(body) => body,
             Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
         };
-        self.exchange(Method::POST, &["payment", "create-notice-recette"], Some(body), MAX_EMIT_BODY).await
+        self.exchange(Method::POST, &self.emit_url, Some(body), MAX_EMIT_BODY).await
     }
 
     /// The status of one notice.
     pub async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
-        let path = ["notice-recette", "status", reference.as_str()];
-        let exchange = self.exchange(Method::GET, &path, None, MIN_STATUS_BODY).await;
+        let url = below(&self.base_url, &["notice-recette", "status", reference.as_str()]);
+        let exchange = self.exchange(Method::GET, &url, None, MIN_STATUS_BODY).await;
         let answer = read_status::<StatusAnswer>(exchange)?;
         report(answer)
             .filter(|report| report.reference == *reference)
@@ -170,8 +174,7 @@ impl TresorPay {
         let texts: Vec<&str> = references.iter().map(TresorPayReference::as_str).collect();
         let body = serde_json::to_vec(&texts).map_err(|error| unusable(&error.to_string()))?;
         let limit = MIN_STATUS_BODY + MAX_STATUS_BODY_EACH * references.len();
-        let path = ["notice-recette", "status", "references"];
-        let exchange = self.exchange(Method::POST, &path, Some(body), limit).await;
+        let exchange = self.exchange(Method::POST, &self.statuses_url, Some(body), limit).await;
         let answers = read_status::<Vec<serde_json::Value>>(exchange)?;
         Ok(answers
             .into_iter()
@@ -182,22 +185,12 @@ impl TresorPay {
     }
 
     /// Sends with a token; after a 401, once more with a new one.
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &[&str],
-        body: Option<Vec<u8>>,
-        max_body: usize,
-    ) -> Exchange {
-        let mut url = self.base_url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
+    async fn exchange(&self, method: Method, url: &Url, body: Option<Vec<u8>>, max_body: usize) -> Exchange {
         let token = match self.auth.token().await {
             Ok(token) => token,
             Err(error) => return Exchange::Unsent(Unsent::NoToken(error.to_string())),
         };
-        let request = |token: &AccessToken| self.request(&method, &url, body.clone(), token);
+        let request = |token: &AccessToken| self.request(&method, url, body.clone(), token);
         match send(request(&token), max_body).await {
             Exchange::Answered(Answer { status: 401, .. }) => {
                 self.auth.invalidate(token.generation()).await;
@@ -223,6 +216,15 @@ impl TresorPay {
             None => request,
         }
     }
+}
+
+/// The address of `path` below the base URL; each segment is escaped.
+fn below(base_url: &Url, path: &[&str]) -> Url {
+    let mut url = base_url.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
 }
 
 fn unusable(detail: &str) -> StatusFailure {

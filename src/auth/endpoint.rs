@@ -1,0 +1,187 @@
+//! One request to the token endpoint, and its answer (RFC 6749 §4.4, §5).
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, header::HeaderValue};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use super::{AccessToken, AuthError, AuthOptions};
+use crate::{
+    settings::ClientAuthentication,
+    tresorpay::{causes, read_limited},
+};
+
+/// Lifetime of a token whose answer does not say: short, so that a wrong guess costs a request, not an outage.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// Longest lifetime that is believed.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// A token is renewed this long before it expires, or at four fifths of its life if that is later.
+const MAX_LEAD: Duration = Duration::from_secs(30);
+/// Largest answer read from the token endpoint, in bytes.
+const MAX_BODY: usize = 256 * 1024;
+/// Longest part of an OAuth2 error that is kept, in characters.
+const MAX_ERROR_TEXT: usize = 200;
+/// The realm's own scope, which the platform's quick start sends beside the standard parameters.
+const CLIENT_SCOPE: &str = "tresorpay";
+
+/// The token endpoint and who asks it.
+pub(super) struct Endpoint {
+    pub(super) http: Client,
+    pub(super) options: AuthOptions,
+}
+
+/// A token as the endpoint granted it.
+pub(super) struct Granted {
+    header: HeaderValue,
+    lifetime: Duration,
+}
+
+impl Granted {
+    pub(super) fn into_token(self, generation: u64, now: Instant) -> AccessToken {
+        let lead = MAX_LEAD.min(self.lifetime / 5);
+        AccessToken {
+            header: self.header,
+            generation,
+            refresh_at: now + self.lifetime.saturating_sub(lead),
+            expires_at: now + self.lifetime,
+        }
+    }
+}
+
+/// RFC 6749 §5.1 and §5.2 in one: whichever fields are there.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: Option<String>,
+    expires_in: Option<serde_json::Value>,
+    token_type: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+impl Endpoint {
+    pub(super) async fn request_token(&self) -> Result<Granted, AuthError> {
+        let options = &self.options;
+        let secret = options.client_secret.expose_secret();
+        let mut form = vec![("grant_type", "client_credentials")];
+        if let Some(scope) = &options.scope {
+            form.push(("scope", scope));
+        }
+        form.push(("client_scope", CLIENT_SCOPE));
+        let mut request = self.http.post(options.token_url.clone());
+        match options.client_authentication {
+            ClientAuthentication::Body => {
+                form.push(("client_id", &options.client_id));
+                form.push(("client_secret", secret));
+            }
+            ClientAuthentication::Basic => {
+                request = request.basic_auth(form_encoded(&options.client_id), Some(form_encoded(secret)));
+            }
+        }
+        let response =
+            request.form(&form).send().await.map_err(|error| AuthError::Unavailable(causes(&error)))?;
+        let status = response.status();
+        let body = read_limited(response, MAX_BODY).await.map_err(AuthError::Unavailable)?;
+        read_answer(status.as_u16(), &body)
+    }
+}
+
+/// RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic.
+fn form_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+fn read_answer(status: u16, body: &[u8]) -> Result<Granted, AuthError> {
+    let Ok(answer) = serde_json::from_slice::<TokenAnswer>(body) else {
+        return Err(AuthError::Unavailable(format!("HTTP {status} without an OAuth2 answer")));
+    };
+    if let Some(error) = answer.error {
+        let description = answer.error_description.map(|text| format!(": {}", short(&text)));
+        let (error, description) = (short(&error), description.unwrap_or_default());
+        return Err(if status >= 500 {
+            AuthError::Unavailable(format!("HTTP {status}, {error}{description}"))
+        } else {
+            AuthError::Refused { error, description }
+        });
+    }
+    let token = match answer.access_token {
+        Some(token) if (200..300).contains(&status) && !token.is_empty() => token,
+        Some(_) | None => {
+            return Err(AuthError::Unavailable(format!("HTTP {status} without an access_token")));
+        }
+    };
+    if answer.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+        return Err(AuthError::Unavailable("the token is no bearer token".to_owned()));
+    }
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+        AuthError::Unavailable("the access_token is no text that a header can hold".to_owned())
+    })?;
+    header.set_sensitive(true);
+    Ok(Granted { header, lifetime: lifetime(answer.expires_in.as_ref()) })
+}
+
+/// `expires_in` may be missing, a number or a text, tiny or absurd.
+fn lifetime(expires_in: Option<&serde_json::Value>) -> Duration {
+    let seconds = match expires_in {
+        Some(serde_json::Value::Number(number)) => number.as_f64(),
+        Some(serde_json::Value::String(text)) => text.trim().parse::<f64>().ok(),
+        _ => None,
+    };
+    seconds.filter(|seconds| seconds.is_finite()).map_or(DEFAULT_LIFETIME, |seconds| {
+        Duration::from_secs_f64(seconds.clamp(0.0, MAX_LIFETIME.as_secs_f64()))
+    })
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(MAX_ERROR_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lifetimes_of_every_kind() {
+        let of = |json: &str| lifetime(Some(&serde_json::from_str(json).unwrap())).as_secs_f64();
+        assert_eq!(lifetime(None), DEFAULT_LIFETIME);
+        for (json, seconds) in [
+            ("300", 300.0),
+            ("\"300\"", 300.0),
+            ("1.5", 1.5),
+            ("0", 0.0),
+            ("-5", 0.0),
+            ("1e300", 86400.0),
+            ("null", 60.0),
+            ("\"soon\"", 60.0),
+            ("\"NaN\"", 60.0),
+            ("[]", 60.0),
+        ] {
+            assert!((of(json) - seconds).abs() < 1e-9, "{json}");
+        }
+    }
+
+    #[test]
+    fn answers_of_the_token_endpoint() {
+        let refused = read_answer(401, br#"{"error":"invalid_client","error_description":"Invalid client"}"#);
+        assert_eq!(
+            refused.err().unwrap().to_string(),
+            "the token endpoint refused the credentials: invalid_client: Invalid client"
+        );
+        for (status, body) in [
+            (200, "<html>"),
+            (200, "{}"),
+            (200, r#"{"access_token":""}"#),
+            (200, r#"{"access_token":"a\nb"}"#),
+            (200, r#"{"access_token":"a","token_type":"mac"}"#),
+            (302, r#"{"access_token":"a"}"#),
+            (503, r#"{"error":"temporarily_unavailable"}"#),
+        ] {
+            assert!(matches!(read_answer(status, body.as_bytes()), Err(AuthError::Unavailable(_))), "{body}");
+        }
+        let granted = read_answer(200, br#"{"access_token":"top-secret","expires_in":"300"}"#).unwrap();
+        let token = granted.into_token(1, Instant::now());
+        assert!(token.header().is_sensitive());
+        assert!(!format!("{token:?} {:?}", token.header()).contains("top-secret"));
+    }
+}

@@ -1,0 +1,155 @@
+//! The access token: one task owns it, any number of callers share one request for it.
+//!
+//! The token is refreshed ahead of its expiry while it is in use, and not at all while nobody asks. A 401 invalidates
+//! only the generation it was met with, so that a late answer cannot throw away a newer token.
+
+mod actor; // owns the token
+mod endpoint; // one request for it
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, header::HeaderValue};
+use secrecy::SecretString;
+use tokio::sync::{mpsc, oneshot, watch};
+use url::Url;
+
+use crate::{pace::Backoff, settings::ClientAuthentication};
+
+use actor::{Actor, Ask};
+use endpoint::Endpoint;
+
+/// Wait when the actor has ended; the daemon is stopping.
+const STOPPED_WAIT: Duration = Duration::from_secs(1);
+/// Requests waiting for the actor's attention.
+const QUEUE: usize = 64;
+
+/// What the token endpoint needs to be asked.
+pub struct AuthOptions {
+    /// The token endpoint.
+    pub token_url: Url,
+    /// OAuth2 client id.
+    pub client_id: String,
+    /// OAuth2 client secret.
+    pub client_secret: SecretString,
+    /// `scope`; `None`: not sent.
+    pub scope: Option<String>,
+    /// Where id and secret go.
+    pub client_authentication: ClientAuthentication,
+    /// Between failures.
+    pub backoff: Backoff,
+}
+
+/// A bearer token. Its text is only in the header value, which is marked sensitive.
+#[derive(Clone)]
+pub struct AccessToken {
+    header: HeaderValue,
+    generation: u64,
+    refresh_at: Instant,
+    expires_at: Instant,
+}
+
+impl AccessToken {
+    /// `Bearer …`, for the `Authorization` header.
+    pub fn header(&self) -> HeaderValue {
+        self.header.clone()
+    }
+
+    /// Which token this is, to invalidate no other.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AccessToken(generation {})", self.generation)
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The endpoint answered with an OAuth2 error: wrong credentials, most often.
+    #[error("the token endpoint refused the credentials: {error}{description}")]
+    Refused {
+        /// `invalid_client`, `unauthorized_client`, …
+        error: String,
+        /// `: ` and the description, or nothing.
+        description: String,
+    },
+    /// No usable answer.
+    #[error("the token endpoint gave no token: {0}")]
+    Unavailable(String),
+    /// The actor has ended: the daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopped,
+}
+
+/// Where the token stands, for `status` and readiness; never the token.
+#[derive(Debug, Clone, Default)]
+pub struct TokenState {
+    current: Option<AccessToken>,
+    /// Last failure and when the endpoint is asked again; `None` after a success.
+    pub failure: Option<(AuthError, Instant)>,
+}
+
+impl TokenState {
+    /// A token is held and has not expired.
+    pub fn held(&self) -> bool {
+        self.current.as_ref().is_some_and(|token| Instant::now() < token.expires_at)
+    }
+}
+
+/// A handle to the token actor; cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    asks: mpsc::Sender<Ask>,
+    state: watch::Receiver<TokenState>,
+}
+
+impl Auth {
+    /// The handle and the actor's task; the task ends when every handle is gone.
+    pub fn new(http: Client, options: AuthOptions) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (asks, inbox) = mpsc::channel(QUEUE);
+        let (publish, state) = watch::channel(TokenState::default());
+        let actor = Actor::new(Endpoint { http, options }, publish);
+        (Self { asks, state }, actor.run(inbox))
+    }
+
+    /// The current token; one request for all who ask at once. While the endpoint fails, the last error, at once.
+    pub async fn token(&self) -> Result<AccessToken, AuthError> {
+        let now = Instant::now();
+        let held = self.state.borrow().current.clone();
+        if let Some(token) = held.filter(|token| now < token.expires_at) {
+            if now >= token.refresh_at {
+                // A full queue means that the actor has been told already.
+                let _ = self.asks.try_send(Ask::Refresh);
+            }
+            return Ok(token);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Token(reply)).await.map_err(|_| AuthError::Stopped)?;
+        answer.await.map_err(|_| AuthError::Stopped)?
+    }
+
+    /// Like [`Auth::token`], but an error comes no sooner than the endpoint may be asked again.
+    pub async fn token_when_allowed(&self) -> Result<AccessToken, AuthError> {
+        let result = self.token().await;
+        if result.is_err() {
+            let retry_at = self.state.borrow().failure.as_ref().map(|(_, retry_at)| *retry_at);
+            tokio::time::sleep_until(retry_at.unwrap_or_else(|| Instant::now() + STOPPED_WAIT).into()).await;
+        }
+        result
+    }
+
+    /// TresorPay answered 401 to this token; a newer one is left alone.
+    pub async fn invalidate(&self, generation: u64) {
+        // Only fails when the actor has ended, and then there is no token to invalidate.
+        let _ = self.asks.send(Ask::Invalidate(generation)).await;
+    }
+
+    /// Where the token stands.
+    pub fn state(&self) -> watch::Receiver<TokenState> {
+        self.state.clone()
+    }
+}

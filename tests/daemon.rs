@@ -1,0 +1,35 @@
+//! The real program from end to end: `tresorpayd run` as a process of its own, a database file, the simulator as the HTTP
+//! peer, an application's connection, real signals. Each test has its own of everything, and ends with an audit that
+//! compares the database with the other side's ledger.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
+
+#[path = "daemon/application.rs"]
+mod application; // what an application may do while the daemon works
+#[path = "daemon/audit.rs"]
+mod audit; // the promise, checked against the ledger
+#[path = "daemon/breaker.rs"]
+mod breaker; // an outage costs a handful of doubts, no more
+#[path = "daemon/crash.rs"]
+mod crash; // kill -9 and a locked database
+#[path = "daemon/death.rs"]
+mod death; // a task that dies, an idle daemon
+#[path = "daemon/faults.rs"]
+mod faults; // what each answer to an emission comes to
+#[path = "daemon/harness.rs"]
+mod harness; // the world of one test
+#[path = "daemon/journey.rs"]
+mod journey; // from PENDING to PAID
+#[path = "daemon/order.rs"]
+mod order; // what goes first, what waits
+#[path = "daemon/polling.rs"]
+mod polling; // what the status requests are and do
+#[path = "daemon/privacy.rs"]
+mod privacy; // nothing secret or personal leaves the database's own columns
+#[path = "daemon/rows.rs"]
+mod rows; // outbox rows as an application writes and reads them
+#[path = "daemon/start.rs"]
+mod start; // which databases and settings are refused
+#[path = "daemon/stop.rs"]
+mod stop; // SIGTERM and SIGINT
+#[path = "daemon/token.rs"]
+mod token; // one token for all, and what its absence costs

@@ -1,0 +1,129 @@
+//! SIGTERM and SIGINT: nothing more is claimed, what is under way is finished and recorded, exit 0.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use rustix::process::Signal;
+use tresorpayd::simulator::{Fault, Operation, Rule};
+
+use crate::{
+    audit::audit,
+    harness::{World, until},
+    rows::{bulk, text},
+};
+
+async fn drains(signal: Signal) {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    world.sim.set_latency(Duration::from_millis(500));
+    app.insert(&bulk(40)).await;
+    until("requests are under way", async || world.emissions() >= 8).await;
+    daemon.signal(signal);
+    let signaled = text(Utc::now());
+    assert_eq!(daemon.ended(Duration::from_secs(5)).await, Ok(0), "{}", daemon.log());
+    let emitted = app.count("EMITTED").await;
+    assert_eq!(emitted, world.sim.ledger().notices.len(), "all that left are recorded");
+    assert_eq!((app.count("EMITTING").await, app.count("PENDING").await), (0, 40 - emitted));
+    assert!(emitted >= 8 && emitted < 40, "{emitted}");
+    for attempt in app.attempts().await {
+        assert!(attempt.started_at <= signaled, "{attempt:?} was claimed after the signal at {signaled}");
+    }
+    audit(&world, &mut app).await;
+}
+
+#[tokio::test]
+async fn sigterm_drains() {
+    drains(Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn sigint_drains() {
+    drains(Signal::INT).await;
+}
+
+#[tokio::test]
+async fn an_idle_daemon_stops_at_once() {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(Duration::from_secs(3)).await, Ok(0));
+}
+
+#[tokio::test]
+async fn it_stops_at_once_while_it_waits_for_a_token() {
+    let world = World::new().await;
+    world.sim.add_fault(Rule::always(Operation::Token, Fault::Lost { processed: false }));
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.insert(&bulk(20)).await;
+    until("a token was asked for", async || world.sim.counters().fault("lost") > 0).await;
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(Duration::from_secs(3)).await, Ok(0), "{}", daemon.log());
+    assert_eq!(app.count("PENDING").await, 20);
+    audit(&world, &mut app).await;
+}
+
+/// Status requests are harmless to drop: a long row of them must not use up the grace.
+#[tokio::test]
+async fn it_stops_soon_in_the_middle_of_many_status_requests() {
+    let world = World::new().await;
+    world.sim.add_fault(Rule::always(Operation::Batch, Fault::NoEndpoint));
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.insert(&bulk(100)).await;
+    until("all are emitted", async || app.count("EMITTED").await == 100).await;
+    world.sim.set_latency(Duration::from_millis(400));
+    let before = world.sim.counters().requests(Operation::Status);
+    let asked = async || world.sim.counters().requests(Operation::Status) > before;
+    until("they are asked about one by one", asked).await;
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(Duration::from_secs(3)).await, Ok(0), "{}", daemon.log());
+    audit(&world, &mut app).await;
+}
+
+/// Answers that cannot be recorded within the grace: it ends in time all the same, and the rows are in doubt.
+#[tokio::test]
+async fn a_grace_that_is_over_leaves_doubts_and_no_process() {
+    let mut world = World::new().await;
+    world.set("api.request_timeout", "2s").set("shutdown.grace", "3s");
+    let mut daemon = world.start().await;
+    let (mut app, mut other) = (world.application().await, world.application().await);
+    world.sim.set_latency(Duration::from_millis(300));
+    app.insert(&bulk(5)).await;
+    until("requests are under way", async || world.emissions() == 5).await;
+    other.run("BEGIN IMMEDIATE").await.unwrap();
+    let recorded = app.count("EMITTED").await;
+    assert!(recorded < 5, "the lock came too late to test anything");
+    daemon.signal(Signal::TERM);
+    let signaled = Instant::now();
+    let _ = daemon.ended(Duration::from_secs(8)).await;
+    assert!(signaled.elapsed() >= Duration::from_millis(2900), "it gave up after {:?}", signaled.elapsed());
+    assert!(signaled.elapsed() < Duration::from_millis(5500), "it took {:?}", signaled.elapsed());
+    other.run("ROLLBACK").await.unwrap();
+    world.sim.set_latency(Duration::ZERO);
+    let mut daemon = world.start().await;
+    assert_eq!((app.count("UNCERTAIN").await, app.count("EMITTED").await), (5 - recorded, recorded));
+    daemon.stop().await;
+    assert_eq!(world.emissions(), 5);
+    audit(&world, &mut app).await;
+}
+
+/// A lock that ends within the grace costs nothing.
+#[tokio::test]
+async fn answers_are_recorded_within_the_grace_although_the_database_is_locked() {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    let (mut app, mut other) = (world.application().await, world.application().await);
+    world.sim.set_latency(Duration::from_millis(300));
+    app.insert(&bulk(5)).await;
+    until("requests are under way", async || world.emissions() == 5).await;
+    other.run("BEGIN IMMEDIATE").await.unwrap();
+    daemon.signal(Signal::TERM);
+    until("all are answered", async || world.sim.counters().concurrent == 0).await;
+    assert!(daemon.runs(), "it waits for the database");
+    other.run("COMMIT").await.unwrap();
+    assert_eq!(daemon.ended(Duration::from_secs(10)).await, Ok(0));
+    assert_eq!(app.count("EMITTED").await, 5);
+    audit(&world, &mut app).await;
+}
