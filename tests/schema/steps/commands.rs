@@ -36,6 +36,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
     ),
     ("reference, action", "replace(hex(zeroblob(65)), '00', 'a'), 'poll'", REFERENCE),
     ("reference, action, requested_at", "'emitted', 'poll', '2026-11-24T09:48:00Z'", REQUESTED_AT),
+    ("reference, action, requested_at", "'emitted', 'poll', '2026-11-24T09:48:00.000z'", REQUESTED_AT),
     (
         "reference, action, requested_at",
         "'emitted', 'poll', '2026-11-24T09:48:00.000Z' || char(0)",
