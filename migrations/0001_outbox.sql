@@ -320,9 +320,9 @@ BEGIN
                                           WHEN 'description' THEN 0 WHEN 'codeNatureRecette' THEN 0 ELSE 1 END) THEN -2
                         WHEN count(*) <> count(DISTINCT key) THEN -3
                         WHEN max(key <> 'quantity' AND key <> 'unitPrice' AND type <> 'text' AND type <> 'null') THEN -4
-                        WHEN NOT coalesce(max(key = 'quantity' AND type = 'integer' AND typeof(value) = 'integer'
+                        WHEN NOT coalesce(max(key = 'quantity' AND type = 'integer'
                                               AND value BETWEEN 1 AND 9007199254740991), 0) THEN -5
-                        WHEN NOT coalesce(max(key = 'unitPrice' AND type = 'integer' AND typeof(value) = 'integer'
+                        WHEN NOT coalesce(max(key = 'unitPrice' AND type = 'integer'
                                               AND value BETWEEN 0 AND 9007199254740991
                                               AND item.value NOT GLOB '*"unitPrice":-*'), 0) THEN -6
                         WHEN max(CASE key WHEN 'quantity' THEN value END)
@@ -358,7 +358,7 @@ BEGIN
                                       WHEN 'amount' THEN 0 ELSE 1 END) THEN 4
                     WHEN count(*) <> count(DISTINCT key) THEN 3
                     WHEN max(key <> 'amount' AND type <> 'text' AND type <> 'null') THEN 2
-                    WHEN max(key = 'amount' AND type <> 'null' AND (type <> 'integer' OR typeof(value) <> 'integer'
+                    WHEN max(key = 'amount' AND type <> 'null' AND (type <> 'integer'
                              OR value NOT BETWEEN 1 AND 9007199254740991)) THEN 1
                 END
                 FROM json_each(mode.value)) END)

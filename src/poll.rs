@@ -100,11 +100,11 @@ impl Poller {
         let window = self.options.batch_size * BATCHES_AT_ONCE;
         let due = match self.reads.due_notices(Timestamp::now(), window).await {
             Ok(due) => due,
-            Err(error @ StoreError::Row { .. }) => return Err(error),
-            Err(error) => {
+            Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "the outbox cannot be read; no notice is asked about");
                 return Ok(Step::Idle(now + READ_RETRY));
             }
+            Err(error) => return Err(error),
         };
         if due.is_empty() {
             return Ok(Step::Idle(now + FALLBACK_WAKE));

@@ -13,8 +13,6 @@ use super::{
 pub(super) enum Ask {
     /// A token, now or as soon as there is one.
     Token(oneshot::Sender<Result<AccessToken, AuthError>>),
-    /// TresorPay refused the token of this generation.
-    Invalidate(u64),
     /// The token was used past its time to refresh.
     Refresh,
 }
@@ -80,16 +78,6 @@ impl Actor {
                 self.waiting.push(reply);
                 true
             }
-            Ask::Invalidate(generation) => {
-                self.publish.send_if_modified(|state| {
-                    let same = state.current.as_ref().is_some_and(|token| token.generation == generation);
-                    if same {
-                        state.current = None;
-                    }
-                    same
-                });
-                false
-            }
             Ask::Refresh => {
                 let state = self.publish.borrow();
                 let due = state.current.as_ref().is_none_or(|token| now >= token.refresh_at);
@@ -119,7 +107,10 @@ impl Actor {
             }
         };
         self.publish.send_modify(|state| match &result {
-            Ok(token) => *state = TokenState { current: Some(token.clone()), failure: None },
+            Ok(token) => {
+                let last = Some(token.header());
+                *state = TokenState { current: Some(token.clone()), last, failure: None };
+            }
             Err(error) => {
                 let retry_at = now + self.endpoint.options.backoff.delay(self.failures);
                 state.failure = Some((error.clone(), retry_at));

@@ -9,11 +9,14 @@ use serde::Deserialize;
 use super::{AccessToken, AuthError, AuthOptions};
 use crate::{
     settings::ClientAuthentication,
-    tresorpay::{causes, read_limited},
+    tresorpay::{Scrubber, causes, read_limited},
 };
 
 /// Lifetime of a token whose answer does not say: short, so that a wrong guess costs a request, not an outage.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// A token is used for at least this long, whatever its answer says: otherwise one that expires at once would let
+/// nothing leave. If TresorPay no longer takes it, a 401 says so.
+const MIN_USE: Duration = Duration::from_secs(1);
 /// Longest lifetime that is believed.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// A token is renewed this long before it expires, or at four fifths of its life if that is later.
@@ -43,8 +46,8 @@ impl Granted {
         AccessToken {
             header: self.header,
             generation,
-            refresh_at: now + self.lifetime.saturating_sub(lead),
-            expires_at: now + self.lifetime,
+            refresh_at: now + self.lifetime.saturating_sub(lead).max(MIN_USE),
+            expires_at: now + self.lifetime.max(MIN_USE),
         }
     }
 }
@@ -82,7 +85,23 @@ impl Endpoint {
             request.form(&form).send().await.map_err(|error| AuthError::Unavailable(causes(&error)))?;
         let status = response.status();
         let body = read_limited(response, MAX_BODY).await.map_err(AuthError::Unavailable)?;
-        read_answer(status.as_u16(), &body)
+        read_answer(status.as_u16(), &body).map_err(|error| self.without_secret(error))
+    }
+}
+
+impl Endpoint {
+    /// An endpoint may echo the secret that it refuses.
+    fn without_secret(&self, error: AuthError) -> AuthError {
+        let mut scrubber = Scrubber::default();
+        scrubber.add(self.options.client_secret.expose_secret());
+        let scrub = |text: String| short(&scrubber.scrub(&text));
+        match error {
+            AuthError::Refused { error, description } => {
+                AuthError::Refused { error: scrub(error), description: scrub(description) }
+            }
+            AuthError::Unavailable(why) => AuthError::Unavailable(scrub(why)),
+            AuthError::Stopped => AuthError::Stopped,
+        }
     }
 }
 
@@ -96,8 +115,8 @@ fn read_answer(status: u16, body: &[u8]) -> Result<Granted, AuthError> {
         return Err(AuthError::Unavailable(format!("HTTP {status} without an OAuth2 answer")));
     };
     if let Some(error) = answer.error {
-        let description = answer.error_description.map(|text| format!(": {}", short(&text)));
-        let (error, description) = (short(&error), description.unwrap_or_default());
+        let description = answer.error_description.map(|text| format!(": {text}"));
+        let description = description.unwrap_or_default();
         return Err(if status >= 500 {
             AuthError::Unavailable(format!("HTTP {status}, {error}{description}"))
         } else {

@@ -9,11 +9,11 @@ mod endpoint; // one request for it
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, header::HeaderValue};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
 use url::Url;
 
-use crate::{pace::Backoff, settings::ClientAuthentication};
+use crate::{pace::Backoff, settings::ClientAuthentication, tresorpay::Scrubber};
 
 use actor::{Actor, Ask};
 use endpoint::Endpoint;
@@ -85,35 +85,35 @@ pub enum AuthError {
     Stopped,
 }
 
-/// Where the token stands, for `status` and readiness; never the token.
+/// Where the token stands.
 #[derive(Debug, Clone, Default)]
-pub struct TokenState {
+struct TokenState {
     current: Option<AccessToken>,
-    /// Last failure and when the endpoint is asked again; `None` after a success.
-    pub failure: Option<(AuthError, Instant)>,
+    /// The header of the last token, kept to scrub it from late answers. Marked sensitive.
+    last: Option<HeaderValue>,
+    /// Last failure and when the endpoint may be asked again; `None` after a success.
+    failure: Option<(AuthError, Instant)>,
 }
 
-impl TokenState {
-    /// A token is held and has not expired.
-    pub fn held(&self) -> bool {
-        self.current.as_ref().is_some_and(|token| Instant::now() < token.expires_at)
-    }
-}
+/// What stands before the token in the header.
+const BEARER: &str = "Bearer ";
 
 /// A handle to the token actor; cheap to clone.
 #[derive(Clone)]
 pub struct Auth {
     asks: mpsc::Sender<Ask>,
-    state: watch::Receiver<TokenState>,
+    state: watch::Sender<TokenState>,
+    client_secret: SecretString,
 }
 
 impl Auth {
     /// The handle and the actor's task; the task ends when every handle is gone.
     pub fn new(http: Client, options: AuthOptions) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let (publish, state) = watch::channel(TokenState::default());
-        let actor = Actor::new(Endpoint { http, options }, publish);
-        (Self { asks, state }, actor.run(inbox))
+        let state = watch::Sender::new(TokenState::default());
+        let client_secret = options.client_secret.clone();
+        let actor = Actor::new(Endpoint { http, options }, state.clone());
+        (Self { asks, state, client_secret }, actor.run(inbox))
     }
 
     /// The current token; one request for all who ask at once. While the endpoint fails, the last error, at once.
@@ -143,13 +143,29 @@ impl Auth {
     }
 
     /// TresorPay answered 401 to this token; a newer one is left alone.
-    pub async fn invalidate(&self, generation: u64) {
-        // Only fails when the actor has ended, and then there is no token to invalidate.
-        let _ = self.asks.send(Ask::Invalidate(generation)).await;
+    pub fn invalidate(&self, generation: u64) {
+        self.state.send_if_modified(|state| {
+            let same = state.current.as_ref().is_some_and(|token| token.generation == generation);
+            if same {
+                state.current = None;
+            }
+            same
+        });
     }
 
-    /// Where the token stands.
-    pub fn state(&self) -> watch::Receiver<TokenState> {
-        self.state.clone()
+    /// A token is held that has not expired.
+    pub fn holds_token(&self) -> bool {
+        let now = Instant::now();
+        self.state.borrow().current.as_ref().is_some_and(|token| now < token.expires_at)
+    }
+
+    /// Adds what must never be kept or shown: the client secret and the last tokens.
+    pub fn hide_secrets(&self, scrubber: &mut Scrubber) {
+        scrubber.add(self.client_secret.expose_secret());
+        let state = self.state.borrow();
+        let headers = [state.current.as_ref().map(|token| &token.header), state.last.as_ref()];
+        for header in headers.into_iter().flatten().filter_map(|header| header.to_str().ok()) {
+            scrubber.add(header.trim_start_matches(BEARER));
+        }
     }
 }

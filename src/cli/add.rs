@@ -19,7 +19,7 @@ use crate::{
         runtime, store_failure,
     },
     settings::{Settings, Sources},
-    store::{Added, Batch},
+    store::{Added, Batch, NewRow},
 };
 
 /// Largest input, in bytes; it is read into memory.
@@ -36,7 +36,8 @@ Example:
   {\"reference\":\"A-2026-0001\", \"net_total\":1000, \"tax_payer\":{\"name\":\"Diarra\"},
    \"items\":[{\"name\":\"Timbre\",\"quantity\":2,\"unitPrice\":500,\"codeNatureRecette\":\"71531\"}]}
 
-A reference that is there already with the same content is skipped, so that the same file may be added again.")]
+A reference that is there already with the same content is skipped, so that the same file may be added again.
+All of it is one transaction, and the daemon records nothing meanwhile: split what has very many rows.")]
 pub(crate) struct AddArgs {
     /// JSON: one object or an array of objects, fields named as the columns of outbox; `-`: standard input
     #[arg(value_name = "FILE|-")]
@@ -65,7 +66,8 @@ pub(super) fn run(sources: &Sources, args: &AddArgs) -> Result<ExitCode, Failure
     let settings = database_settings(sources)?;
     let text = read(&args.input).map_err(|error| error.context(input_name(&args.input)))?;
     let entries = entry::split(&text).map_err(|error| error.context(input_name(&args.input)))?;
-    let report = runtime()?.block_on(add(&settings, &entries))?;
+    let rows = entries.iter().map(|entry| (entry.reference(), entry.row())).collect();
+    let report = runtime()?.block_on(add(&settings, rows))?;
     let mut output = Output::stdout();
     if args.json {
         output.json(&report)?;
@@ -91,15 +93,19 @@ fn read(path: &Path) -> anyhow::Result<String> {
     Ok(text.strip_prefix(BYTE_ORDER_MARK).map_or(text.clone(), str::to_owned))
 }
 
-async fn add(settings: &Settings, entries: &[entry::Entry<'_>]) -> Result<Report, Failure> {
+/// A row, or why the entry is none, with the reference that names it.
+type Entry = (Option<String>, Result<NewRow, String>);
+
+async fn add(settings: &Settings, entries: Vec<Entry>) -> Result<Report, Failure> {
+    let count = entries.len();
     let mut batch = Batch::begin(&settings.database.path, &binding(settings)).await.map_err(store_failure)?;
-    let mut report = Report { added: 0, already_there: 0, rows: Vec::with_capacity(entries.len()) };
+    let mut report = Report { added: 0, already_there: 0, rows: Vec::with_capacity(count) };
     let mut refused = Refused::default();
-    for (place, entry) in entries.iter().enumerate() {
-        let row = match entry.row() {
+    for (place, (reference, row)) in entries.into_iter().enumerate() {
+        let row = match row {
             Ok(row) => row,
             Err(why) => {
-                refused.note(place, entry.reference(), &why);
+                refused.note(place, reference, &why);
                 continue;
             }
         };
@@ -107,7 +113,7 @@ async fn add(settings: &Settings, entries: &[entry::Entry<'_>]) -> Result<Report
             Ok(Added::New(id)) => (id, "added"),
             Ok(Added::AlreadyThere(id)) => (id, "already_there"),
             Err(why) => {
-                refused.note(place, entry.reference(), &why.to_string());
+                refused.note(place, reference, &why.to_string());
                 continue;
             }
         };
@@ -119,7 +125,7 @@ async fn add(settings: &Settings, entries: &[entry::Entry<'_>]) -> Result<Report
     }
     if refused.count > 0 {
         batch.rollback().await.map_err(store_failure)?;
-        return Err(refused.into_failure(entries.len()));
+        return Err(refused.into_failure(count));
     }
     batch.commit().await.map_err(store_failure)?;
     Ok(report)
@@ -149,7 +155,7 @@ impl Refused {
         }
         let more = self.count - self.named.len();
         if more > 0 {
-            text.push_str(&format!("\n  and {more} more"));
+            text = format!("{text}\n  and {more} more");
         }
         Failure::Other(anyhow::Error::msg(text))
     }

@@ -90,12 +90,12 @@ impl Finding {
 struct Report {
     ok: bool,
     checks: Vec<Finding>,
-    keys: Vec<Key>,
+    keys: Vec<SetKey>,
 }
 
 /// A key that something other than the built-in defaults set.
 #[derive(Debug, Serialize)]
-struct Key {
+struct SetKey {
     key: &'static str,
     /// As it may be shown.
     value: String,
@@ -127,7 +127,7 @@ async fn examine(sources: &Sources, settings: &Settings) -> Report {
     checks.extend(exposed_secrets(sources.file.as_deref(), settings.origins()));
     checks.extend(database::check(settings).await);
     checks.extend(platform::check(settings).await);
-    let key = |origin: &KeyOrigin| Key {
+    let key = |origin: &KeyOrigin| SetKey {
         key: origin.key,
         value: origin.value.clone(),
         source: origin.source.clone(),
@@ -196,7 +196,7 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_keys(keys: &[Key], output: &mut Output) -> Result<(), Failure> {
+fn print_keys(keys: &[SetKey], output: &mut Output) -> Result<(), Failure> {
     keys.iter().try_for_each(|key| {
         output.line(printable(&format!("        {} = {}  [{}]", key.key, key.value, key.source)))
     })

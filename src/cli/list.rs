@@ -20,6 +20,10 @@ const BATCH: i64 = 500;
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+To follow from another host: ssh HOST tresorpayd list --json --since LAST
+LAST is 0 at first, then the `id` of the last line that was printed; no line: nothing new. Each line is one change of \
+status (from_status, to_status) with its row as it is now (status, net_total, tresorpay_reference, payment_url, pay_date).")]
 pub(crate) struct ListArgs {
     /// Only rows in this status; with --since, only transitions to it
     #[arg(long, value_name = "STATUS", value_parser = status)]

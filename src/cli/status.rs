@@ -136,8 +136,7 @@ struct Unusable {
 }
 
 /// `{"PENDING":{"rows":1,"amount":5000},…}`
-#[expect(clippy::ptr_arg, reason = "serde calls it so")]
-fn by_status<S: Serializer>(statuses: &Vec<StatusCount>, serializer: S) -> Result<S::Ok, S::Error> {
+fn by_status<S: Serializer>(statuses: &[StatusCount], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Count {
         rows: i64,

@@ -21,7 +21,7 @@ use crate::{
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
     store::{Claim, ClaimedRow, NextDue, Reads, StoreError, Writer},
-    tresorpay::{Exchange, TresorPay},
+    tresorpay::{Exchange, Health, TresorPay},
 };
 
 use outcome::Outcomes;
@@ -92,7 +92,7 @@ impl Emitter {
     pub fn new(writer: Writer, reads: Reads, api: TresorPay, pace: Pace, options: EmitOptions) -> Self {
         let options = Arc::new(options);
         Self {
-            outcomes: Outcomes::new(pace.clone(), Arc::clone(&options)),
+            outcomes: Outcomes::new(api.clone(), pace.clone(), Arc::clone(&options)),
             writer,
             reads,
             api,
@@ -107,6 +107,7 @@ impl Emitter {
 
     /// Steps until `shutdown`; then claims nothing more and records what is under way.
     pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+        self.resume().await?;
         loop {
             let stopping = shutdown.is_cancelled();
             let step = self.step(!stopping).await?;
@@ -135,6 +136,18 @@ impl Emitter {
         }
     }
 
+    /// What a restart must not forget: a pause that TresorPay asked for, and that it accepted a notice just now.
+    async fn resume(&mut self) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        if let Some(until) = self.reads.rate_limited_until(now).await? {
+            self.pace.report(Side::Emit, Health::Pause(until.since(now)), Instant::now());
+        }
+        if let Some(at) = self.reads.last_accepted().await? {
+            self.outcomes.accepted(Instant::now().checked_sub(now.since(at)));
+        }
+        Ok(())
+    }
+
     /// Records what finished and, if `claim_more`, takes new rows in the same commit and sends them.
     pub async fn step(&mut self, claim_more: bool) -> Result<Step, StoreError> {
         while let Some(finished) = self.in_flight.try_join_next() {
@@ -147,7 +160,12 @@ impl Emitter {
             self.look_at = Instant::now();
         }
         drop(finished);
-        let budget = if claim_more { self.budget().await } else { Budget::none(Step::Idle(far())) };
+        let budget = match self.budget(claim_more).await {
+            Ok(budget) => budget,
+            Err(error) if records.is_empty() => return Err(error),
+            // The answers at hand are recorded first.
+            Err(_) => Budget::none(Step::Idle(Instant::now())),
+        };
         if records.is_empty() && budget.permits.is_empty() {
             return Ok(budget.otherwise);
         }
@@ -183,37 +201,40 @@ impl Emitter {
     }
 
     /// How many requests may leave now, with their slots taken.
-    async fn budget(&mut self) -> Budget {
+    async fn budget(&mut self, claim_more: bool) -> Result<Budget, StoreError> {
         let now = Instant::now();
+        if !claim_more {
+            return Ok(Budget::none(Step::Idle(far())));
+        }
         if now < self.look_at {
-            return Budget::none(Step::Idle(self.look_at));
+            return Ok(Budget::none(Step::Idle(self.look_at)));
         }
         if !self.full {
             let wait = match self.reads.next_due().await {
                 Ok(NextDue::Now) => Duration::ZERO,
                 Ok(NextDue::At(at)) => at.since(Timestamp::now()).min(FALLBACK_WAKE),
                 Ok(NextDue::Never) => FALLBACK_WAKE,
-                // Answers at hand must still be recorded, so a failed look only means that nothing is claimed.
-                Err(error) => {
+                Err(error) if error.is_passing() => {
                     tracing::warn!(%error, "the outbox cannot be read; nothing is claimed");
                     READ_RETRY
                 }
+                Err(error) => return Err(error),
             };
             if !wait.is_zero() {
                 self.look_at = now + wait;
-                return Budget::none(Step::Idle(self.look_at));
+                return Ok(Budget::none(Step::Idle(self.look_at)));
             }
         }
-        if !self.api.auth().state().borrow().held() {
-            return Budget::none(Step::NeedsToken);
+        if !self.api.auth().holds_token() {
+            return Ok(Budget::none(Step::NeedsToken));
         }
         let (most, probe) = match self.pace.allowance(Side::Emit, now) {
             Allowance::Open => (usize::MAX, false),
             Allowance::Probe => (1, true),
-            Allowance::NotBefore(at) => return Budget::none(Step::Idle(at)),
-            Allowance::ProbeUnderWay => return Budget::none(Step::Idle(now + FALLBACK_WAKE)),
+            Allowance::NotBefore(at) => return Ok(Budget::none(Step::Idle(at))),
+            Allowance::ProbeUnderWay => return Ok(Budget::none(Step::Idle(now + FALLBACK_WAKE))),
         };
-        self.take_slots(most, probe, now)
+        Ok(self.take_slots(most, probe, now))
     }
 
     fn take_slots(&self, most: usize, probe: bool, now: Instant) -> Budget {

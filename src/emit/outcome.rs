@@ -15,7 +15,7 @@ use crate::{
     pace::{Pace, Side},
     settings::NoticeDefaults,
     store::{ClaimedRow, EmissionRecord},
-    tresorpay::{Context, ErrorCode, Health, Judgement, Phase, Scrubber, judge_emission},
+    tresorpay::{Context, ErrorCode, Health, Judgement, Phase, TresorPay, judge_emission},
 };
 
 /// An emission accepted this recently means that an odd answer is about its own row.
@@ -23,6 +23,7 @@ const ACCEPTED_RECENTLY: Duration = Duration::from_secs(60);
 
 /// Turns finished requests into records, and remembers what only paces: it may be lost with the process.
 pub(super) struct Outcomes {
+    api: TresorPay,
     pace: Pace,
     options: Arc<EmitOptions>,
     last_accepted: Option<Instant>,
@@ -31,8 +32,13 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    pub(super) fn new(pace: Pace, options: Arc<EmitOptions>) -> Self {
-        Self { pace, options, last_accepted: None, unlucky: HashMap::new() }
+    pub(super) fn new(api: TresorPay, pace: Pace, options: Arc<EmitOptions>) -> Self {
+        Self { api, pace, options, last_accepted: None, unlucky: HashMap::new() }
+    }
+
+    /// An emission was accepted at this instant.
+    pub(super) fn accepted(&mut self, at: Option<Instant>) {
+        self.last_accepted = at;
     }
 
     /// What the answer means, for the database and for the pace.
@@ -44,7 +50,7 @@ impl Outcomes {
                     self.last_accepted.is_some_and(|at| now.duration_since(at) < ACCEPTED_RECENTLY);
                 let mut judgement = judge_emission(exchange, Context { accepted_recently });
                 if let Some(detail) = &mut judgement.detail {
-                    *detail = Scrubber::for_notice(notice).scrub(detail);
+                    *detail = self.api.scrubber(notice).scrub(detail);
                 }
                 judgement
             }
@@ -88,7 +94,12 @@ impl Outcomes {
             Verdict::NotCreated => {
                 let failures = self.unlucky.entry(finished.outbox_id).or_insert(0);
                 *failures = failures.saturating_add(1);
-                Some(finished.at.after(self.options.backoff.delay(*failures)))
+                let delay = self.options.backoff.delay(*failures);
+                let delay = match judgement.health {
+                    Health::Pause(pause) => delay.max(pause),
+                    Health::Good | Health::Bad | Health::Neutral => delay,
+                };
+                Some(finished.at.after(delay))
             }
             Verdict::Created => {
                 self.unlucky.remove(&finished.outbox_id);

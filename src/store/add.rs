@@ -4,7 +4,7 @@
 use std::{fmt, path::Path};
 
 use serde_json::Value;
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use super::{Access, Binding, StoreError, error::is_constraint, inspect::Inspect, open_existing};
 use crate::notice::Status;
@@ -66,7 +66,7 @@ const INSERT: &str = "
                         tax_payer, items, authorized_payment_modes, callback, redirect_url)
     VALUES (?1, ?2, ?3, ?4, coalesce(?5, 0), ?6, ?7, coalesce(?8, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), ?9, ?10, ?11,
             ?12, ?13)
-    ON CONFLICT (reference) DO NOTHING RETURNING id";
+    RETURNING id";
 
 const STORED: &str = "
     SELECT id, status, anonymised_at, code_client, code_structure, net_total, priority, replaces, not_before, created_at,
@@ -82,9 +82,21 @@ impl Batch {
         Ok(Self { tx, pool })
     }
 
-    /// Inserts `row`, or finds it there already.
+    /// Inserts `row`, or finds it there already: looking first spares a file that is added again all of its checks.
     pub async fn add(&mut self, row: &NewRow) -> Result<Result<Added, Refusal>, StoreError> {
-        let inserted: Result<Option<(i64,)>, _> = sqlx::query_as(INSERT)
+        let stored: Option<Stored> =
+            sqlx::query_as(STORED).bind(&row.reference).fetch_optional(&mut *self.tx).await?;
+        match stored {
+            None => self.insert(row).await,
+            Some(stored) => Ok(match stored.differing(row) {
+                differing if differing.is_empty() => Ok(Added::AlreadyThere(stored.id)),
+                differing => Err(Refusal::Differs(differing)),
+            }),
+        }
+    }
+
+    async fn insert(&mut self, row: &NewRow) -> Result<Result<Added, Refusal>, StoreError> {
+        let inserted: Result<(i64,), _> = sqlx::query_as(INSERT)
             .bind(&row.reference)
             .bind(&row.code_client)
             .bind(&row.code_structure)
@@ -98,11 +110,10 @@ impl Batch {
             .bind(&row.authorized_payment_modes)
             .bind(&row.callback)
             .bind(&row.redirect_url)
-            .fetch_optional(&mut *self.tx)
+            .fetch_one(&mut *self.tx)
             .await;
         match inserted {
-            Ok(Some((id,))) => Ok(Ok(Added::New(id))),
-            Ok(None) => self.compare(row).await,
+            Ok((id,)) => Ok(Ok(Added::New(id))),
             Err(error) if is_constraint(&error) => {
                 let words = error.as_database_error().map(|error| error.message().to_owned());
                 Ok(Err(Refusal::Rule(words.unwrap_or_else(|| error.to_string()))))
@@ -124,20 +135,6 @@ impl Batch {
         self.pool.close().await;
         Ok(())
     }
-
-    async fn compare(&mut self, row: &NewRow) -> Result<Result<Added, Refusal>, StoreError> {
-        let stored = stored(&mut self.tx, row.reference.as_deref()).await?;
-        let differing = stored.differing(row);
-        Ok(if differing.is_empty() {
-            Ok(Added::AlreadyThere(stored.id))
-        } else {
-            Err(Refusal::Differs(differing))
-        })
-    }
-}
-
-async fn stored(conn: &mut SqliteConnection, reference: Option<&str>) -> Result<Stored, sqlx::Error> {
-    sqlx::query_as(STORED).bind(reference).fetch_one(conn).await
 }
 
 /// The row that has the reference.

@@ -95,7 +95,7 @@ pub struct EmissionRecord {
     pub code: ErrorCode,
     /// For people, scrubbed.
     pub detail: Option<String>,
-    /// The reference that TresorPay gave.
+    /// The reference that TresorPay answered with; the row's own only if it is `EMITTED`.
     pub tresorpay_reference: Option<TresorPayReference>,
     /// Where the taxpayer pays.
     pub payment_url: Option<String>,
@@ -118,7 +118,6 @@ impl EmissionRecord {
             code: ErrorCode::ForeignReference,
             detail: Some(detail),
             payment_url: None,
-            tresorpay_reference: None,
             next_attempt_at: None,
             ..self.clone()
         }
@@ -147,6 +146,7 @@ type Fields<'a> = (
     &'static str,
     Option<&'a str>,
     i64,
+    Option<&'a str>,
 );
 
 fn fields(record: &EmissionRecord) -> Fields<'_> {
@@ -169,6 +169,7 @@ fn fields(record: &EmissionRecord) -> Fields<'_> {
         record.code.as_str(),
         record.detail.as_deref(),
         i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX),
+        record.tresorpay_reference.as_ref().map(TresorPayReference::as_str),
     )
 }
 
@@ -187,8 +188,7 @@ const RECORD_ROWS: &str = "
 const RECORD_ATTEMPTS: &str = "
     UPDATE attempt SET
         phase = r.value->>10, http_status = r.value->>11, outcome = r.value->>12, detail = r.value->>13,
-        duration_ms = r.value->>14,
-        tresorpay_reference = r.value->>7
+        duration_ms = r.value->>14, tresorpay_reference = r.value->>15
     FROM json_each(?1) AS r
     WHERE attempt.id = r.value->>1 AND +attempt.outcome IS NULL";
 
@@ -258,6 +258,31 @@ pub(super) async fn next_due(reads: &SqlitePool) -> Result<NextDue, StoreError> 
         // A row whose time cannot be read is looked at now, rather than never.
         Some(due) => Timestamp::parse(&due).map_or(NextDue::Now, NextDue::At),
     })
+}
+
+/// Reads the waiting rows alone.
+const RATE_LIMITED_UNTIL: &str = "
+    SELECT max(next_attempt_at) FROM outbox INDEXED BY outbox_waiting
+    WHERE status = 'PENDING' AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed)
+      AND substr(last_error, 1, 13) = 'rate_limited:' AND next_attempt_at > ?1";
+
+/// Reads the end of the table alone.
+const LAST_ACCEPTED: &str = "
+    SELECT max(started_at) FROM (SELECT started_at, operation, outcome FROM attempt ORDER BY id DESC LIMIT 1000)
+    WHERE operation = 'emit' AND outcome = 'ok'";
+
+pub(super) async fn rate_limited_until(
+    reads: &SqlitePool,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let row: (Option<String>,) =
+        sqlx::query_as(RATE_LIMITED_UNTIL).bind(now.to_string()).fetch_one(reads).await?;
+    Ok(row.0.as_deref().and_then(Timestamp::parse))
+}
+
+pub(super) async fn last_accepted(reads: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
+    let row: (Option<String>,) = sqlx::query_as(LAST_ACCEPTED).fetch_one(reads).await?;
+    Ok(row.0.as_deref().and_then(Timestamp::parse))
 }
 
 /// Records what finished. A reference that another row has makes its record a doubt instead.

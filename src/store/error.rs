@@ -52,7 +52,8 @@ pub enum StoreError {
     /// It went back in time.
     #[error(
         "the database {path} went back in time ({why}): notices emitted since then would be billed again. Nothing \
-         was sent. Put the newest copy back, or ask TresorPay what it holds before this file is used"
+         was sent, and nothing leaves from this file before `tresorpayd accept-restore`, which this version does not \
+         have yet: put the newest copy back"
     )]
     WentBack {
         /// The database.
@@ -95,6 +96,24 @@ pub enum StoreError {
     #[error("database: {0}")]
     Sqlite(#[from] sqlx::Error),
 }
+
+impl StoreError {
+    /// Waiting may help: the database is locked, full or out of reach.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if is_passing(error))
+    }
+
+    /// Another connection holds the lock.
+    pub(super) fn is_locked(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => primary_code(error).is_some_and(|code| LOCKED.contains(&code)),
+            _ => false,
+        }
+    }
+}
+
+/// SQLite's BUSY and LOCKED.
+const LOCKED: [i32; 2] = [5, 6];
 
 /// SQLite's primary result codes after which the same statement may succeed later.
 const PASSING: [i32; 11] = [

@@ -8,7 +8,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Lease, Reads, StoreError, Writer, emission::last_attempt, mark::Mark};
+use super::{Lease, Reads, StoreError, Writer, emission::last_attempt, error::is_passing, mark::Mark};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -78,10 +78,14 @@ pub async fn open_for_daemon(
     let lease = Lease::take(path)?;
     let created = create_file(path)?;
     let options = daemon_options(path);
-    let mut conn = SqliteConnection::connect_with(&options).await?;
-    check_pragmas(&mut conn, path).await?;
-    migrate(&mut conn, path).await?;
-    bind(&mut conn, path, binding).await?;
+    let mut conn = loop {
+        match prepare(&options, path, binding).await {
+            Err(error) if error.is_locked() => {
+                tracing::warn!(%error, "another program holds the database; waiting for it");
+            }
+            prepared => break prepared?,
+        }
+    };
     let mark = check_mark(&mut conn, path, mark_path, created).await?;
     let reads = read_pool(path, READ_CONNECTIONS);
     let (writer, writer_task) = Writer::new(options, conn, mark);
@@ -93,12 +97,21 @@ pub async fn migrate_only(path: &Path, binding: &Binding) -> Result<(), StoreErr
     check_folder(path)?;
     let _lease = Lease::take(path)?;
     create_file(path)?;
-    let mut conn = SqliteConnection::connect_with(&daemon_options(path)).await?;
+    prepare(&daemon_options(path), path, binding).await?.close().await?;
+    Ok(())
+}
+
+/// A connection to a database that is durable, of this program's schema, and bound to this environment.
+async fn prepare(
+    options: &SqliteConnectOptions,
+    path: &Path,
+    binding: &Binding,
+) -> Result<SqliteConnection, StoreError> {
+    let mut conn = SqliteConnection::connect_with(options).await?;
     check_pragmas(&mut conn, path).await?;
     migrate(&mut conn, path).await?;
     bind(&mut conn, path, binding).await?;
-    conn.close().await?;
-    Ok(())
+    Ok(conn)
 }
 
 /// A pool on a database that exists already, without the right to touch daemon columns.
@@ -221,6 +234,9 @@ async fn check_pragmas(conn: &mut SqliteConnection, path: &Path) -> Result<(), S
 async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let refused = |why: String| StoreError::Schema { path: path.to_owned(), why };
     MIGRATOR.run(conn).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_passing(&error) => {
+            StoreError::Sqlite(error)
+        }
         MigrateError::VersionMissing(version) => refused(format!(
             "it was made by a newer tresorpayd (schema version {version}); it was not touched. Install that version again"
         )),

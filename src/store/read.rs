@@ -50,6 +50,16 @@ impl Reads {
         emission::next_due(&self.pool).await
     }
 
+    /// Until when TresorPay asked to wait, as the rows that were told so say; `None` if that is over.
+    pub async fn rate_limited_until(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        emission::rate_limited_until(&self.pool, now).await
+    }
+
+    /// When the last emission that was accepted left, among the last few.
+    pub async fn last_accepted(&self) -> Result<Option<Timestamp>, StoreError> {
+        emission::last_accepted(&self.pool).await
+    }
+
     /// How many rows are open in each status.
     pub async fn queue(&self) -> Result<Queue, StoreError> {
         let row: (i64, i64, i64, i64) = sqlx::query_as(QUEUE).fetch_one(&self.pool).await?;

@@ -223,7 +223,7 @@ fn judge_answer(answer: &Answer, context: Context) -> Judgement {
             judgement(Verdict::Refused, ErrorCode::Refused, said(), Health::Good)
         }
         301 | 302 | 307 | 308 | 400..=499 if context.accepted_recently => {
-            judgement(Verdict::Unknown, ErrorCode::Filtered, said(), Health::Neutral)
+            judgement(Verdict::Unknown, ErrorCode::Filtered, said(), Health::Bad)
         }
         301 | 302 | 307 | 308 | 400..=499 => {
             judgement(Verdict::NotCreated, ErrorCode::Misdirected, said(), Health::Bad)

@@ -10,7 +10,7 @@ use reqwest::{
 use url::Url;
 
 use super::{
-    ErrorCode,
+    ErrorCode, Scrubber,
     exchange::{Answer, Body, Exchange, NoAnswer, Unsent, send},
     problem::Problem,
     wire::{EmitRequest, StatusAnswer},
@@ -147,6 +147,13 @@ impl TresorPay {
         &self.auth
     }
 
+    /// Takes out of an answer what is personal in `notice`, and every secret.
+    pub fn scrubber(&self, notice: &Notice) -> Scrubber {
+        let mut scrubber = Scrubber::for_notice(notice);
+        self.auth.hide_secrets(&mut scrubber);
+        scrubber
+    }
+
     /// Emits `notice`. The caller has committed that it may leave.
     pub async fn emit(&self, notice: &Notice) -> Exchange {
         let body = match serde_json::to_vec(&EmitRequest::new(notice, self.phones)) {
@@ -193,7 +200,7 @@ impl TresorPay {
         let request = |token: &AccessToken| self.request(&method, url, body.clone(), token);
         match send(request(&token), max_body).await {
             Exchange::Answered(Answer { status: 401, .. }) => {
-                self.auth.invalidate(token.generation()).await;
+                self.auth.invalidate(token.generation());
                 match self.auth.token().await {
                     Ok(token) => send(request(&token), max_body).await,
                     Err(error) => Exchange::Unsent(Unsent::NoToken(error.to_string())),
@@ -234,7 +241,10 @@ fn unusable(detail: &str) -> StatusFailure {
 fn report(answer: StatusAnswer) -> Option<StatusReport> {
     Some(StatusReport {
         reference: TresorPayReference::parse(answer.reference.as_deref()?).ok()?,
-        status: RemoteStatus::from_word(answer.status.as_deref()?),
+        status: match RemoteStatus::from_word(answer.status.as_deref()?) {
+            RemoteStatus::Unknown(word) => RemoteStatus::Unknown(kept(&word)),
+            known => known,
+        },
         provider: answer.provider.map(|text| kept(&text)),
         pay_date: answer.pay_date.map(|text| kept(&text)),
     })
@@ -263,6 +273,14 @@ fn read_status<T: serde::de::DeserializeOwned>(exchange: Exchange) -> Result<T, 
     }
 }
 
+/// The code alone: a status request knows no taxpayer, so nothing could be scrubbed from the rest.
+fn said(status: u16, problem: Option<&Problem>) -> String {
+    match problem.and_then(Problem::code) {
+        Some(code) => format!("HTTP {status}, {code}"),
+        None => format!("HTTP {status}"),
+    }
+}
+
 fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<T, StatusFailure> {
     let (status, pause) = (answer.status, answer.retry_after.map(|after| after.0));
     let bytes = match answer.body {
@@ -279,13 +297,9 @@ fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<
             Err(StatusFailure::NoSuchEndpoint)
         }
         (400..=499, Some(problem)) if status != 403 && status != 408 => {
-            Err(StatusFailure::Refused(format!("HTTP {status}, {}", problem.summary())))
+            Err(StatusFailure::Refused(said(status, Some(&problem))))
         }
-        (500.., problem) => failed(
-            ErrorCode::ServerError,
-            problem
-                .map_or(format!("HTTP {status}"), |problem| format!("HTTP {status}, {}", problem.summary())),
-        ),
+        (500.., problem) => failed(ErrorCode::ServerError, said(status, problem.as_ref())),
         (_, _) => failed(ErrorCode::Misdirected, format!("HTTP {status}, not an answer of the API")),
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-/// Longest text kept of any one field, in characters: these end in the database and in a log line.
-const MAX_TEXT: usize = 500;
+/// Longest text that passes for a code, in bytes.
+const MAX_CODE: usize = 80;
 /// Most field errors kept.
 const MAX_FIELD_ERRORS: usize = 20;
 
@@ -71,6 +71,15 @@ impl Problem {
         )
     }
 
+    /// `error.SOMETHING` if the message is such a code, for where nobody can scrub the rest.
+    pub fn code(&self) -> Option<&str> {
+        let is_code = |text: &&str| {
+            text.len() <= MAX_CODE
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        self.message.as_deref().filter(is_code)
+    }
+
     /// `message: title (field: message; …)`, on one line.
     pub fn summary(&self) -> String {
         let mut summary = match (&self.message, &self.title) {
@@ -92,9 +101,9 @@ fn text(value: Option<&serde_json::Value>) -> Option<String> {
     (!text.is_empty()).then(|| one_line(text))
 }
 
-/// At most [`MAX_TEXT`] characters, control characters replaced by blanks.
+/// Control characters replaced by blanks. It is not cut here: what is personal must be found whole first.
 fn one_line(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn field_errors(value: Option<&serde_json::Value>) -> Vec<FieldError> {

@@ -10,6 +10,9 @@ const REDACTED: &str = "[redacted]";
 /// Texts shorter than this are taken out as whole words only: `Ba` is a name, and the start of `Bamako`.
 const MIN_SUBSTRING: usize = 5;
 
+/// Longest text kept, in characters: it ends in the database and in a log line.
+const MAX_TEXT: usize = 1000;
+
 /// The texts of one row that must not be kept.
 #[derive(Default)]
 pub struct Scrubber {
@@ -45,9 +48,13 @@ impl Scrubber {
         }
     }
 
-    /// `text` with every personal text replaced, whatever its case.
+    /// `text` with every personal text replaced, whatever its case, and then cut to a readable length.
     pub fn scrub(&self, text: &str) -> String {
-        self.texts.iter().fold(text.to_owned(), |text, personal| replace(&text, personal))
+        let scrubbed = self.texts.iter().fold(text.to_owned(), |text, personal| replace(&text, personal));
+        match scrubbed.char_indices().nth(MAX_TEXT) {
+            Some((end, _)) => format!("{}…", &scrubbed[..end]),
+            None => scrubbed,
+        }
     }
 }
 

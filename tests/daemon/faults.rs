@@ -7,7 +7,7 @@ use tresorpayd::simulator::{Config, Ending, ErrorBody, Fault, Garbage, Meanwhile
 
 use crate::{
     audit::audit,
-    harness::{World, holds_for, until},
+    harness::{World, case, each, holds_for, until},
     rows::{Attempt, NewRow, Row, bulk},
 };
 
@@ -73,7 +73,7 @@ async fn is_uncertain(fault: Fault, expected: Expected) {
     assert_eq!((row.attempts, &row.next_attempt_at, &row.tresorpay_reference), (1, &None, &None));
     app.insert(&[NewRow::new("A-2")]).await;
     until("others go on", async || app.status("A-2").await == "EMITTED").await;
-    holds_for(Duration::from_millis(700), "it is left alone", async || {
+    holds_for(Duration::from_millis(500), "it is left alone", async || {
         app.status("A-1").await == "UNCERTAIN"
     })
     .await;
@@ -120,94 +120,118 @@ async fn is_rejected(fault: Fault, expected: Expected, words: &[&str]) {
             assert!(text.contains(word), "`{word}` is not in `{text}`");
         }
     }
-    holds_for(Duration::from_millis(700), "it is left alone", async || world.emissions() == 1).await;
+    holds_for(Duration::from_millis(500), "it is left alone", async || world.emissions() == 1).await;
     daemon.stop().await;
     audit(&world, &mut app).await;
 }
 
-macro_rules! uncertain {
-    ($($name:ident: $fault:expr => $code:literal, $phase:literal, $http:expr, $notices:literal;)*) => {
+/// A test for each group; its cases run side by side.
+macro_rules! table {
+    ($becomes:ident: $($group:ident { $($name:ident: $fault:expr => $code:literal, $phase:literal, $http:expr, $notices:literal;)* })*) => {
         $(#[tokio::test]
-        async fn $name() {
-            is_uncertain($fault, Expected { code: $code, phase: $phase, http: $http, notices: $notices }).await;
+        async fn $group() {
+            each([$(case(
+                stringify!($name),
+                $becomes($fault, Expected { code: $code, phase: $phase, http: $http, notices: $notices }),
+            )),*])
+            .await;
         })*
     };
 }
 
-macro_rules! pending {
-    ($($name:ident: $fault:expr => $code:literal, $phase:literal, $http:expr;)*) => {
-        $(#[tokio::test]
-        async fn $name() {
-            is_pending($fault, Expected { code: $code, phase: $phase, http: $http, notices: 1 }).await;
-        })*
-    };
+table! { is_uncertain:
+    silence_is_a_doubt {
+        a_lost_answer: Fault::Lost { processed: true } => "timed_out", "sent", None, 1;
+        a_lost_request: Fault::Lost { processed: false } => "timed_out", "sent", None, 0;
+        carried_out_too_late: Fault::TooLate { ms: 3000, meanwhile: Meanwhile::Silent } => "timed_out", "sent", None, 1;
+        an_answer_too_slow_to_read: Fault::SlowDrip { ms: 400, bytes: 5 } => "unusable_answer", "answered", Some(200), 1;
+    }
+    a_connection_that_ends_without_an_answer_is_a_doubt {
+        a_reset_before: Fault::ResetBefore { by: Ending::Rst } => "connection_lost", "sent", None, 0;
+        a_close_before: Fault::ResetBefore { by: Ending::Close } => "connection_lost", "sent", None, 0;
+        a_reset_after: Fault::ResetAfter { by: Ending::Rst } => "connection_lost", "sent", None, 1;
+        a_close_after: Fault::ResetAfter { by: Ending::Close } => "connection_lost", "sent", None, 1;
+        a_reset_and_carried_out_too_late:
+            Fault::TooLate { ms: 1000, meanwhile: Meanwhile::Rst } => "connection_lost", "sent", None, 1;
+    }
+    an_answer_that_breaks_off_is_a_doubt {
+        half_a_body: Fault::Truncated { keep: None } => "unusable_answer", "answered", Some(200), 1;
+        a_head_without_its_body: Fault::Truncated { keep: Some(0) } => "unusable_answer", "answered", Some(200), 1;
+        all_but_the_last_byte: Fault::Truncated { keep: Some(10_000) } => "unusable_answer", "answered", Some(200), 1;
+    }
+    a_500_502_or_504_is_a_doubt {
+        a_500_problem: status(500, ErrorBody::Problem, None) => "server_error", "answered", Some(500), 0;
+        a_500_html_and_carried_out: processed(500, ErrorBody::Html) => "server_error", "answered", Some(500), 1;
+        a_500_problem_and_carried_out: processed(500, ErrorBody::Problem) => "server_error", "answered", Some(500), 1;
+        a_502_html: status(502, ErrorBody::Html, None) => "server_error", "answered", Some(502), 0;
+        a_504_html_and_carried_out: processed(504, ErrorBody::Html) => "server_error", "answered", Some(504), 1;
+    }
+    any_other_503_a_408_and_a_303_are_doubts {
+        a_503_html: status(503, ErrorBody::Html, None) => "server_error", "answered", Some(503), 0;
+        a_503_html_with_retry_after: status(503, ErrorBody::Html, Some("1")) => "server_error", "answered", Some(503), 0;
+        a_503_problem_without_retry_after: status(503, ErrorBody::Problem, None) => "server_error", "answered", Some(503), 0;
+        a_503_carried_out: processed(503, ErrorBody::Problem) => "server_error", "answered", Some(503), 1;
+        a_408: status(408, ErrorBody::Problem, None) => "server_error", "answered", Some(408), 0;
+        a_303: redirect(303) => "server_error", "answered", Some(303), 0;
+    }
+    a_2xx_without_an_answer_of_the_api_is_a_doubt {
+        empty: garbage(Garbage::Empty) => "unusable_answer", "answered", Some(200), 1;
+        html: garbage(Garbage::Html) => "unusable_answer", "answered", Some(200), 1;
+        not_json: garbage(Garbage::NotJson) => "unusable_answer", "answered", Some(200), 1;
+        a_portal_and_nothing_carried_out:
+            Fault::Garbage { body: Garbage::Html, processed: false } => "unusable_answer", "answered", Some(200), 0;
+        each_key_twice: Fault::DuplicateKeys => "unusable_answer", "answered", Some(200), 1;
+    }
+    a_2xx_without_a_usable_reference_is_a_doubt {
+        none: garbage(Garbage::NoReference) => "unusable_answer", "answered", Some(200), 1;
+        null: garbage(Garbage::NullReference) => "unusable_answer", "answered", Some(200), 1;
+        blank: garbage(Garbage::BlankReference) => "unusable_answer", "answered", Some(200), 1;
+        a_number: garbage(Garbage::NumberReference) => "unusable_answer", "answered", Some(200), 1;
+        far_too_long: garbage(Garbage::LongReference) => "unusable_answer", "answered", Some(200), 1;
+        control_characters: garbage(Garbage::ControlReference) => "unusable_answer", "answered", Some(200), 1;
+    }
 }
 
-uncertain! {
-    a_lost_answer: Fault::Lost { processed: true } => "timed_out", "sent", None, 1;
-    a_lost_request: Fault::Lost { processed: false } => "timed_out", "sent", None, 0;
-    a_request_carried_out_too_late: Fault::TooLate { ms: 3000, meanwhile: Meanwhile::Silent } => "timed_out", "sent", None, 1;
-    a_reset_and_carried_out_too_late: Fault::TooLate { ms: 1000, meanwhile: Meanwhile::Rst } => "connection_lost", "sent", None, 1;
-    a_reset_before: Fault::ResetBefore { by: Ending::Rst } => "connection_lost", "sent", None, 0;
-    a_close_before: Fault::ResetBefore { by: Ending::Close } => "connection_lost", "sent", None, 0;
-    a_reset_after: Fault::ResetAfter { by: Ending::Rst } => "connection_lost", "sent", None, 1;
-    a_close_after: Fault::ResetAfter { by: Ending::Close } => "connection_lost", "sent", None, 1;
-    a_truncated_answer: Fault::Truncated { keep: None } => "unusable_answer", "answered", Some(200), 1;
-    a_head_without_its_body: Fault::Truncated { keep: Some(0) } => "unusable_answer", "answered", Some(200), 1;
-    an_answer_too_slow_to_read: Fault::SlowDrip { ms: 400, bytes: 5 } => "unusable_answer", "answered", Some(200), 1;
-    a_500_problem: status(500, ErrorBody::Problem, None) => "server_error", "answered", Some(500), 0;
-    a_500_html_and_carried_out: processed(500, ErrorBody::Html) => "server_error", "answered", Some(500), 1;
-    a_502_html: status(502, ErrorBody::Html, None) => "server_error", "answered", Some(502), 0;
-    a_504_html_and_carried_out: processed(504, ErrorBody::Html) => "server_error", "answered", Some(504), 1;
-    a_503_html: status(503, ErrorBody::Html, None) => "server_error", "answered", Some(503), 0;
-    a_503_html_with_retry_after: status(503, ErrorBody::Html, Some("1")) => "server_error", "answered", Some(503), 0;
-    a_503_problem_without_retry_after: status(503, ErrorBody::Problem, None) => "server_error", "answered", Some(503), 0;
-    a_408: status(408, ErrorBody::Problem, None) => "server_error", "answered", Some(408), 0;
-    a_303: redirect(303) => "server_error", "answered", Some(303), 0;
-    garbage_empty: garbage(Garbage::Empty) => "unusable_answer", "answered", Some(200), 1;
-    garbage_html: garbage(Garbage::Html) => "unusable_answer", "answered", Some(200), 1;
-    garbage_not_json: garbage(Garbage::NotJson) => "unusable_answer", "answered", Some(200), 1;
-    garbage_no_reference: garbage(Garbage::NoReference) => "unusable_answer", "answered", Some(200), 1;
-    garbage_null_reference: garbage(Garbage::NullReference) => "unusable_answer", "answered", Some(200), 1;
-    garbage_blank_reference: garbage(Garbage::BlankReference) => "unusable_answer", "answered", Some(200), 1;
-    garbage_number_reference: garbage(Garbage::NumberReference) => "unusable_answer", "answered", Some(200), 1;
-    garbage_long_reference: garbage(Garbage::LongReference) => "unusable_answer", "answered", Some(200), 1;
-    garbage_control_reference: garbage(Garbage::ControlReference) => "unusable_answer", "answered", Some(200), 1;
-    garbage_portal_and_nothing_carried_out:
-        Fault::Garbage { body: Garbage::Html, processed: false } => "unusable_answer", "answered", Some(200), 0;
-    each_key_twice: Fault::DuplicateKeys => "unusable_answer", "answered", Some(200), 1;
-}
-
-pending! {
-    a_429_with_retry_after: status(429, ErrorBody::Html, Some("1")) => "rate_limited", "answered", Some(429);
-    a_429_problem: status(429, ErrorBody::Problem, Some("1")) => "rate_limited", "answered", Some(429);
-    a_429_without_retry_after: status(429, ErrorBody::Empty, None) => "rate_limited", "answered", Some(429);
-    a_503_problem_with_retry_after: status(503, ErrorBody::Problem, Some("1")) => "rate_limited", "answered", Some(503);
-    a_quiet_403_html: status(403, ErrorBody::Html, None) => "misdirected", "answered", Some(403);
-    a_quiet_403_problem: status(403, ErrorBody::Problem, None) => "misdirected", "answered", Some(403);
-    a_quiet_404_html: status(404, ErrorBody::Html, None) => "misdirected", "answered", Some(404);
-    a_quiet_404_of_the_path: Fault::NoEndpoint => "misdirected", "answered", Some(404);
-    a_quiet_405_of_the_method: status(405, ErrorBody::Problem, None) => "misdirected", "answered", Some(405);
-    a_quiet_413_html: status(413, ErrorBody::Html, None) => "misdirected", "answered", Some(413);
-    a_quiet_301: redirect(301) => "misdirected", "answered", Some(301);
-    a_quiet_302: redirect(302) => "misdirected", "answered", Some(302);
-    a_quiet_307: redirect(307) => "misdirected", "answered", Some(307);
-    a_quiet_308: redirect(308) => "misdirected", "answered", Some(308);
+table! { is_pending:
+    a_429_or_a_503_that_says_when_creates_nothing {
+        a_429_with_retry_after: status(429, ErrorBody::Html, Some("1")) => "rate_limited", "answered", Some(429), 1;
+        a_429_problem: status(429, ErrorBody::Problem, Some("1")) => "rate_limited", "answered", Some(429), 1;
+        a_429_without_retry_after: status(429, ErrorBody::Empty, None) => "rate_limited", "answered", Some(429), 1;
+        a_503_problem: status(503, ErrorBody::Problem, Some("1")) => "rate_limited", "answered", Some(503), 1;
+    }
+    a_quiet_4xx_that_is_no_refusal_creates_nothing {
+        a_403_html: status(403, ErrorBody::Html, None) => "misdirected", "answered", Some(403), 1;
+        a_403_problem: status(403, ErrorBody::Problem, None) => "misdirected", "answered", Some(403), 1;
+        a_404_html: status(404, ErrorBody::Html, None) => "misdirected", "answered", Some(404), 1;
+        a_404_of_the_path: Fault::NoEndpoint => "misdirected", "answered", Some(404), 1;
+        a_405_of_the_method: status(405, ErrorBody::Problem, None) => "misdirected", "answered", Some(405), 1;
+        a_413_html: status(413, ErrorBody::Html, None) => "misdirected", "answered", Some(413), 1;
+    }
+    a_quiet_redirection_creates_nothing_and_is_not_followed {
+        a_301: redirect(301) => "misdirected", "answered", Some(301), 1;
+        a_302: redirect(302) => "misdirected", "answered", Some(302), 1;
+        a_307: redirect(307) => "misdirected", "answered", Some(307), 1;
+        a_308: redirect(308) => "misdirected", "answered", Some(308), 1;
+    }
 }
 
 #[tokio::test]
 async fn the_apis_own_refusals_reject() {
-    for (code, message, title) in [
+    let refusals = [
         (400, "error.SERVICE_CLIENT_NOT_FOUND", "La service client n'est pas dans cette structure"),
         (404, "error.STRUCTURE_NOT_FOUND", "La structure n'existe pas"),
         (409, "error.REFERENCE_ALREADY_EXISTS", "Un avis de recette existe déjà"),
         (422, "error.validation", "Données invalides"),
-    ] {
-        let expected = Expected { code: "refused", phase: "answered", http: Some(code), notices: 0 };
-        let code = u16::try_from(code).unwrap();
-        is_rejected(problem(code, message, title), expected, &[message, title, &format!("HTTP {code}")])
-            .await;
-    }
+    ];
+    each(refusals.map(|(code, message, title)| {
+        case(message, async move {
+            let expected =
+                Expected { code: "refused", phase: "answered", http: Some(code.into()), notices: 0 };
+            is_rejected(problem(code, message, title), expected, &[message, title, &format!("HTTP {code}")])
+                .await;
+        })
+    }))
+    .await;
 }
 
 /// The simulator's own checks, not a made-up answer: each field that is wrong is named.
@@ -268,14 +292,7 @@ async fn an_unknown_status_word_with_a_usable_reference_is_created() {
 /// The proxy's or the filter's answer is about this very row once others are accepted.
 #[tokio::test]
 async fn an_odd_answer_is_a_doubt_once_another_was_accepted() {
-    for fault in [
-        status(403, ErrorBody::Html, None),
-        status(404, ErrorBody::Html, None),
-        processed(413, ErrorBody::Html),
-        Fault::NoEndpoint,
-        redirect(302),
-        Fault::Redirect { code: 308, location: None, processed: true },
-    ] {
+    let odd = async |fault: Fault| {
         let world = World::new().await;
         let mut daemon = world.start().await;
         let mut app = world.application().await;
@@ -289,7 +306,19 @@ async fn an_odd_answer_is_a_doubt_once_another_was_accepted() {
         holds_for(Duration::from_millis(400), "it is left alone", async || world.emissions() == 2).await;
         daemon.stop().await;
         audit(&world, &mut app).await;
-    }
+    };
+    each(
+        [
+            status(403, ErrorBody::Html, None),
+            status(404, ErrorBody::Html, None),
+            processed(413, ErrorBody::Html),
+            Fault::NoEndpoint,
+            redirect(302),
+            Fault::Redirect { code: 308, location: None, processed: true },
+        ]
+        .map(|fault| case(format!("{fault:?}"), odd(fault))),
+    )
+    .await;
 }
 
 /// A restart does not make the last minute's acceptance unknown: the database remembers it.

@@ -4,11 +4,16 @@ use std::{
     collections::BTreeMap,
     fs::File,
     os::unix::process::ExitStatusExt,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use futures_util::{
+    FutureExt,
+    future::{LocalBoxFuture, join_all},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
@@ -44,6 +49,22 @@ pub(crate) async fn holds_for(time: Duration, what: &str, mut condition: impl As
         assert!(condition().await, "after {:?} it is no longer so that {what}", start.elapsed());
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// One case of a table: its name, and what is done.
+pub(crate) type Case<'a> = (String, LocalBoxFuture<'a, ()>);
+
+/// Runs the cases of a table side by side, each in a world of its own, and names those that fail.
+pub(crate) async fn each<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
+    let run = async |(name, case): Case<'a>| (name, AssertUnwindSafe(case).catch_unwind().await.is_ok());
+    let ended = join_all(cases.into_iter().map(run)).await;
+    let failed: Vec<_> = ended.into_iter().filter(|(_, well)| !well).map(|(name, _)| name).collect();
+    assert!(failed.is_empty(), "failed, see above: {failed:#?}");
+}
+
+/// A case for [`each`].
+pub(crate) fn case<'a>(name: impl ToString, case: impl Future<Output = ()> + 'a) -> Case<'a> {
+    (name.to_string(), case.boxed_local())
 }
 
 /// Everything that a daemon meets.

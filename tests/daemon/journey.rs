@@ -11,7 +11,7 @@ use tresorpayd::simulator::{Config, Notice, Operation, PhoneNumbers, Taxpayers};
 
 use crate::{
     audit::audit,
-    harness::{World, until},
+    harness::{World, case, each, until},
     rows::{NewRow, Row},
 };
 
@@ -180,7 +180,7 @@ async fn a_notice_of_a_thousand_items_is_emitted_whole() {
 /// A number that is no Malian one goes as it came, or not at all; the row's own codes and URLs go before the settings'.
 #[tokio::test]
 async fn other_phone_numbers_by_setting_and_own_values_before_configured_ones() {
-    for (setting, sent) in [("send", Some("+33 6 12 34 56 78")), ("omit", None)] {
+    let by = async |setting: &str, sent: Option<&str>| {
         let other_codes = vec![("APP-2".to_owned(), "STR-DEMO".to_owned())];
         let config = Config { phone_numbers: PhoneNumbers::Any, other_codes, ..Config::default() };
         let mut world = World::with(config).await;
@@ -204,7 +204,9 @@ async fn other_phone_numbers_by_setting_and_own_values_before_configured_ones() 
         assert_eq!(configured.code_client, "APP-DEMO");
         assert_eq!(configured.redirect_url.as_deref(), Some("https://127.0.0.1/configured"));
         audit(&world, &mut app).await;
-    }
+    };
+    let given = Some("+33 6 12 34 56 78");
+    each([case("send", by("send", given)), case("omit", by("omit", None))]).await;
 }
 
 /// Neither the row nor the settings name the application: only the daemon sees that, and says so.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tresorpayd::simulator::{ErrorBody, Fault, Garbage, Operation, Rule};
+use tresorpayd::simulator::{Ending, ErrorBody, Fault, Garbage, Operation, Rule};
 
 use crate::{
     audit::audit,
-    harness::{Daemon, World, holds_for, until},
+    harness::{Daemon, World, case, each, holds_for, until},
     rows::{Application, NewRow, bulk, text},
 };
 
@@ -61,9 +61,7 @@ async fn many_notices_are_asked_about_in_full_batches() {
 
 #[tokio::test]
 async fn without_a_batch_endpoint_notices_are_asked_about_one_by_one() {
-    for fault in
-        [Fault::NoEndpoint, status(404, ErrorBody::Html, None), status(405, ErrorBody::Problem, None)]
-    {
+    let absent = async |fault: Fault| {
         let mut world = World::new().await;
         let mut app = due(&mut world, 12).await;
         world.sim.add_fault(Rule::always(Operation::Batch, fault));
@@ -76,7 +74,10 @@ async fn without_a_batch_endpoint_notices_are_asked_about_one_by_one() {
         let counters = world.sim.counters();
         assert_eq!((counters.requests(Operation::Batch), counters.requests(Operation::Status)), (1, 12));
         audit(&world, &mut app).await;
-    }
+    };
+    let faults =
+        [Fault::NoEndpoint, status(404, ErrorBody::Html, None), status(405, ErrorBody::Problem, None)];
+    each(faults.map(|fault| case(format!("{fault:?}"), absent(fault)))).await;
 }
 
 #[tokio::test]
@@ -243,13 +244,7 @@ async fn nothing_is_asked_before_the_first_delay() {
 /// A status endpoint that fails in any way changes nothing, is not hammered, and emission goes on meanwhile.
 #[tokio::test]
 async fn a_broken_status_endpoint_changes_nothing_and_stops_nobody() {
-    for fault in [
-        status(500, ErrorBody::Html, None),
-        status(403, ErrorBody::Html, None),
-        Fault::Garbage { body: Garbage::Html, processed: true },
-        Fault::Truncated { keep: None },
-        Fault::ResetAfter { by: tresorpayd::simulator::Ending::Rst },
-    ] {
+    let broken = async |fault: Fault| {
         let world = World::new().await;
         let name = format!("{fault:?}");
         let mut daemon = world.start().await;
@@ -273,7 +268,18 @@ async fn a_broken_status_endpoint_changes_nothing_and_stops_nobody() {
         until(&format!("polling goes on after {name}"), async || app.status("A-1").await == "PAID").await;
         daemon.stop().await;
         audit(&world, &mut app).await;
-    }
+    };
+    each(
+        [
+            status(500, ErrorBody::Html, None),
+            status(403, ErrorBody::Html, None),
+            Fault::Garbage { body: Garbage::Html, processed: true },
+            Fault::Truncated { keep: None },
+            Fault::ResetAfter { by: Ending::Rst },
+        ]
+        .map(|fault| case(format!("{fault:?}"), broken(fault))),
+    )
+    .await;
 }
 
 #[tokio::test]

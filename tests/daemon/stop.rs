@@ -8,7 +8,7 @@ use tresorpayd::simulator::{Fault, Operation, Rule};
 
 use crate::{
     audit::audit,
-    harness::{World, until},
+    harness::{World, case, each, until},
     rows::{bulk, text},
 };
 
@@ -33,13 +33,8 @@ async fn drains(signal: Signal) {
 }
 
 #[tokio::test]
-async fn sigterm_drains() {
-    drains(Signal::TERM).await;
-}
-
-#[tokio::test]
-async fn sigint_drains() {
-    drains(Signal::INT).await;
+async fn sigterm_and_sigint_drain() {
+    each([case("SIGTERM", drains(Signal::TERM)), case("SIGINT", drains(Signal::INT))]).await;
 }
 
 #[tokio::test]

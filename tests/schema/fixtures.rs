@@ -73,6 +73,8 @@ impl Database {
             database.row(reference, &[]);
             database.walk(reference, moves);
         }
+        database.row("known", &[]);
+        database.done("UPDATE outbox SET tresorpay_reference = 'TP known' WHERE reference = 'known'");
         database.row("replaced", &[]);
         database.row("replacing", &[("replaces", "'replaced'")]);
         database.row("asked", &[]);

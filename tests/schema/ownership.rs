@@ -102,6 +102,15 @@ fn attempts_are_inserted_open_and_completed_once() {
         database.refused(&format!("UPDATE attempt SET {change} {open}"), "attempt: is completed once");
     }
     database.done(&format!("UPDATE attempt SET detail = NULL {open}"));
+    for change in [
+        "outcome = 'refused'",
+        "phase = 'unsent'",
+        "duration_ms = 6",
+        "http_status = NULL",
+        "tresorpay_reference = NULL",
+    ] {
+        database.refused(&format!("UPDATE attempt SET {change} {open}"), "attempt: is completed once");
+    }
     database.refused(
         &format!("UPDATE attempt SET base_url = base_url {open}"),
         "attempt: what was sent never changes",

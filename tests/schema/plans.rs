@@ -24,6 +24,14 @@ fn use_the_partial_indexes() {
         ("SELECT count(*) FROM outbox WHERE status = 'UNCERTAIN'".into(), "SCAN outbox USING COVERING INDEX outbox_uncertain"),
         ("SELECT id FROM outbox WHERE status = 'UNCERTAIN' AND next_attempt_at <= ? ORDER BY next_attempt_at".into(), "SEARCH outbox USING COVERING INDEX outbox_uncertain (next_attempt_at<?)"),
         ("SELECT id FROM outbox INDEXED BY outbox_paid_due WHERE status = 'PAID' AND next_attempt_at <= ? ORDER BY next_attempt_at".into(), "SEARCH outbox USING COVERING INDEX outbox_paid_due (next_attempt_at<?)"),
+        (
+            "SELECT id FROM outbox WHERE status = 'CANCELED' AND updated_at >= ? ORDER BY updated_at".into(),
+            "SEARCH outbox USING COVERING INDEX outbox_finished (status=? AND updated_at>?)",
+        ),
+        (
+            "SELECT id FROM outbox WHERE status = 'REJECTED' ORDER BY updated_at".into(),
+            "SEARCH outbox USING COVERING INDEX outbox_finished (status=?)",
+        ),
         ("SELECT id FROM outbox WHERE status = 'PAID' AND updated_at >= ? ORDER BY updated_at".into(), "SEARCH outbox USING COVERING INDEX outbox_finished (status=? AND updated_at>?)"),
         (format!("SELECT id FROM outbox INDEXED BY outbox_personal WHERE anonymised_at IS NULL AND {FINISHED} AND updated_at < ? ORDER BY updated_at LIMIT ?"), "SEARCH outbox USING INDEX outbox_personal (updated_at<?)"),
         ("SELECT id FROM outbox WHERE tresorpay_reference = ?".into(), "SEARCH outbox USING COVERING INDEX outbox_tresorpay_reference (tresorpay_reference=?)"),

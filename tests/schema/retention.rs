@@ -89,9 +89,22 @@ fn takes_nothing_else() {
         &anonymise("paid", &BARE_ITEMS.replace(",\"unitPrice\":500", ",\"unitPrice\":500,\"name\":\"x\"")),
         items,
     );
-    for change in
-        ["net_total = 1", "reference = 'x'", "code_client = 'x'", "created_at = 't'", "priority = 1"]
-    {
+    database.refused(
+        &anonymise("paid", BARE_ITEMS).replace("authorized_payment_modes = NULL", "priority = priority"),
+        needs,
+    );
+    database
+        .refused(&anonymise("paid", BARE_ITEMS).replace("redirect_url = NULL", "priority = priority"), needs);
+    for change in [
+        "net_total = 1",
+        "reference = 'x'",
+        "code_client = 'x'",
+        "code_structure = 'x'",
+        "created_at = 't'",
+        "not_before = 't'",
+        "replaces = 'x'",
+        "priority = 1",
+    ] {
         let sql = anonymise("paid", BARE_ITEMS).replace("last_error = NULL", change);
         database.refused(&sql, "outbox: anonymised_at comes with the personal columns only");
     }
@@ -125,7 +138,20 @@ fn takes_card_numbers_once_emitted() {
     ));
     database.done(&remove("emitted", &no_cards));
     database.done(&remove("paid", &no_cards));
-    for change in ["net_total = 1", "items = '[]'", "tax_payer = '{}'", "callback = NULL"] {
+    for change in [
+        "reference = 'x'",
+        "net_total = 1",
+        "code_client = 'x'",
+        "code_structure = 'x'",
+        "priority = 1",
+        "replaces = 'x'",
+        "not_before = 't'",
+        "created_at = 't'",
+        "items = '[]'",
+        "tax_payer = '{}'",
+        "callback = NULL",
+        "redirect_url = NULL",
+    ] {
         database.refused(
             &format!("UPDATE outbox SET {change}, updated_at = '2026-11-26T00:00:00.000Z' WHERE reference = 'emitted'"),
             "outbox: the daemon does not correct what the application wrote",

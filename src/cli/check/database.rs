@@ -92,7 +92,7 @@ fn files(inspect: &Inspect, settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![first];
     findings.extend(files.iter().filter(|file| file.open_to_others()).map(open_to_others));
     findings.extend(
-        others.iter().filter(|file| file.owner != database.owner).map(|file| other_owner(file, database)),
+        others.iter().filter(|file| shuts_out_owner(file, database)).map(|file| other_owner(file, database)),
     );
     if findings.len() == 1 {
         let (mode, owner, group) = (database.mode, database.owner, database.group);
@@ -110,10 +110,17 @@ fn open_to_others(file: &FileState) -> Finding {
     Finding::fail("access", detail, format!("chmod o= {path}"))
 }
 
+/// Whoever opens the database first makes the files beside it; the daemon may then be locked out.
+fn shuts_out_owner(file: &FileState, database: &FileState) -> bool {
+    let by_group = file.group == database.group && file.mode & 0o060 == 0o060;
+    file.owner != database.owner && !by_group
+}
+
 fn other_owner(file: &FileState, database: &FileState) -> Finding {
     let path = file.path.display();
-    let detail = format!("{path} belongs to user {}, the database to user {}", file.owner, database.owner);
-    Finding::warn("access", detail, format!("chown {} {path}", database.owner))
+    let (owner, group) = (database.owner, database.group);
+    let detail = format!("{path} belongs to user {}, the database to user {owner}", file.owner);
+    Finding::warn("access", detail, format!("chown {owner}:{group} {path}, and chmod g+s its folder"))
 }
 
 fn daemon(settings: &Settings) -> Finding {

@@ -39,7 +39,8 @@ pub(super) fn next(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
     };
     let at = |time_text: &str| format!("{} ({} UTC)", from_now(time_text, around.now), time(time_text));
     if let Some(command) = record.commands.first() {
-        return by_daemon(format!("the command `{}` is carried out", command.action));
+        let waits = command.detail.as_ref().map_or_else(String::new, |detail| format!(" ({detail})"));
+        return by_daemon(format!("the command `{}` is carried out{waits}", command.action));
     }
     match row.status.parse() {
         Ok(Status::Pending) => by_daemon(pending(record, around)),

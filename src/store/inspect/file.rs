@@ -105,7 +105,7 @@ fn holder(file: &File) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::{DaemonState, daemon_state};
     use crate::store::Lease;
 

@@ -125,7 +125,7 @@ macro_rules! page {
 }
 
 /// Newest first, and oldest first.
-const fn page_sql(status: Option<Status>) -> (&'static str, &'static str) {
+pub(super) const fn page_sql(status: Option<Status>) -> (&'static str, &'static str) {
     match status {
         None => page!("1"),
         Some(Status::Pending) => page!("id IN (", ids!(pending), ")"),

@@ -1,7 +1,8 @@
 //! What was never sent may be corrected or deleted; nothing else.
 
 use super::{Execute, done, reads, refused, whole_row};
-use crate::rows::{REFUSED, insert};
+use crate::refused::REFUSED;
+use crate::rows::insert;
 
 const NOT_CORRECTED: &str =
     "outbox: a row may not be corrected once an emission was neither unsent nor refused";
@@ -36,6 +37,7 @@ pub(super) fn unsent_rows_are_corrected(execute: Execute) {
                 "UPDATE outbox SET items = '[{{\"quantity\":2,\"unitPrice\":1000}}]', authorized_payment_modes = '[]' {own}"
             ),
         );
+        done(execute, &format!("UPDATE outbox SET items = '[{{\"quantity\":1,\"unitPrice\":2000}}]' {own}"));
         reads(
             execute,
             &format!(
@@ -44,6 +46,7 @@ pub(super) fn unsent_rows_are_corrected(execute: Execute) {
             &[
                 "1application: corrected net_total, items: net_total 1500 -> 2000",
                 "1application: corrected items, authorized_payment_modes: net_total 2000 -> 2000",
+                "1application: corrected items: net_total 2000 -> 2000",
             ],
         );
         reads(execute, "SELECT count(*) FROM outbox_correction_ticket", &["0"]);
@@ -96,8 +99,16 @@ pub(super) fn sent_rows_are_not_corrected(execute: Execute) {
             "priority = priority + 1",
             "reference = reference || '.'",
             "net_total = 2000, items = '[{\"quantity\":4,\"unitPrice\":500}]'",
+            "items = '[{\"quantity\":1,\"unitPrice\":1500}]'",
             "callback = 'https://a.ml/'",
+            "redirect_url = 'https://a.ml/'",
             "tax_payer = '{\"name\":\"B\"}'",
+            "authorized_payment_modes = '[]'",
+            "code_client = 'C'",
+            "code_structure = 'S'",
+            "replaces = 'x'",
+            "not_before = '2026-11-24T09:48:00Z'",
+            "created_at = '2026-11-24T09:48:00.000Z'",
         ] {
             for verb in ["UPDATE", "UPDATE OR IGNORE", "UPDATE OR REPLACE"] {
                 refused(
@@ -151,6 +162,7 @@ pub(super) fn only_unsent_rows_are_deleted(execute: Execute) {
         "paid",
         "annulled",
         "adopted",
+        "known",
     ] {
         refused(execute, &format!("DELETE FROM outbox WHERE reference = '{reference}'"), NOT_DELETED);
     }

@@ -1,7 +1,8 @@
 //! Rows go in unchanged or are refused with the reason; a row that is there is never touched by another INSERT.
 
 use super::{Execute, done, reads, refused, whole_row};
-use crate::rows::{ACCEPTED, GOOD, REFUSED, Row, insert};
+use crate::refused::REFUSED;
+use crate::rows::{ACCEPTED, GOOD, Row, insert};
 
 const OVERWRITTEN: &str = "outbox: reference is already there, and no row is ever overwritten";
 

@@ -1,6 +1,8 @@
-//! Runs an application's rows and statements (`tests/schema/rows.rs`, `tests/schema/steps`) through SQLite 3.26.0,
+//! Runs an application's rows and statements (`rows.rs`, `refused.rs` and `steps` in `tests/schema`) through SQLite 3.26.0,
 //! against databases that the daemon's SQLite created: one argument a file, each under one more set of pragmas.
 
+#[path = "../../schema/refused.rs"]
+mod refused;
 #[path = "../../schema/rows.rs"]
 mod rows;
 #[path = "../../schema/steps/mod.rs"]

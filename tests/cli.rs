@@ -1,0 +1,20 @@
+//! The commands that look at the outbox and add to it: the real binary on real SQLite files, a real daemon and the
+//! simulator where statuses are needed.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "cli/add.rs"]
+mod add;
+#[path = "cli/bench.rs"]
+mod bench;
+#[path = "cli/check.rs"]
+mod check;
+#[path = "cli/list.rs"]
+mod list;
+#[path = "cli/migrate.rs"]
+mod migrate;
+#[path = "cli/show.rs"]
+mod show;
+#[path = "cli/status.rs"]
+mod status;
+#[path = "cli/terminal.rs"]
+mod terminal;
