@@ -32,7 +32,7 @@ pub enum AppError {
     #[error(transparent)]
     Http(#[from] crate::tresorpay::HttpClientError),
     /// A schedule.
-    #[error("schedule: {0}")]
+    #[error("schedule")]
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
     /// A task ended that must not.
     #[error("the task `{task}` ended: {why}")]
@@ -77,13 +77,7 @@ impl App {
         if settings.emit.on_uncertain != OnUncertain::Hold {
             tracing::warn!("emit.on_uncertain: this version holds every uncertain row for an operator");
         }
-        let http = http_client(&HttpOptions {
-            connect_timeout: settings.api.connect_timeout,
-            request_timeout: settings.api.request_timeout,
-            proxy: settings.api.proxy.clone(),
-            ca_file: settings.api.ca_file.clone(),
-            max_idle: settings.api.max_concurrency,
-        })?;
+        let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
         let opened = store::open_for_daemon(path, mark, &binding(&settings)).await?;
         let mut tasks = JoinSet::new();

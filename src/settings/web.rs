@@ -38,7 +38,7 @@ pub(super) fn proxy(text: &str) -> Result<Url, String> {
 }
 
 /// Whether the URL's host is this machine: 127.0.0.0/8, `[::1]` or `localhost`.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

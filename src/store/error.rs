@@ -62,12 +62,12 @@ pub enum StoreError {
         why: String,
     },
     /// The mark beside the database.
-    #[error("the mark {path}: {source}")]
+    #[error("the mark {path}: {error}")]
     Mark {
         /// The mark's file.
         path: PathBuf,
         /// The system's words.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A pragma did not take.
     #[error(
@@ -94,7 +94,13 @@ pub enum StoreError {
     Stopped,
     /// SQLite's own words.
     #[error("database: {0}")]
-    Sqlite(#[from] sqlx::Error),
+    Sqlite(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 impl StoreError {

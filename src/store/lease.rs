@@ -5,10 +5,14 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::StoreError;
 
+/// How often a held lock is looked at again, and how long between.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Longest description of a holder that is read.
 const MAX_HOLDER: u64 = 200;
 
@@ -34,7 +38,7 @@ impl Lease {
             .mode(0o640)
             .open(&path)
             .map_err(folder)?;
-        match file.try_lock() {
+        match try_lock_briefly(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -52,6 +56,19 @@ impl Lease {
             .map_err(folder)?;
         Ok(Self { _file: file })
     }
+}
+
+/// `tresorpayd status` tries the lock for an instant to see whether a daemon runs: that must not stop one from starting.
+fn try_lock_briefly(file: &File) -> Result<(), TryLockError> {
+    let mut locked = file.try_lock();
+    for _ in 0..LOOKS {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+        locked = file.try_lock();
+    }
+    locked
 }
 
 /// `<database><suffix>`: the same folder, the same name and more.

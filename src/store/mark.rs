@@ -37,7 +37,7 @@ impl Mark {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StoreError::Mark { path: path.to_owned(), source }),
+            Err(error) => return Err(StoreError::Mark { path: path.to_owned(), error }),
         };
         let mut words = text.split_whitespace();
         match (words.next(), words.next(), words.next().and_then(|word| word.parse().ok())) {
@@ -46,14 +46,14 @@ impl Mark {
             }
             _ => Err(StoreError::Mark {
                 path: path.to_owned(),
-                source: io::Error::new(io::ErrorKind::InvalidData, "is not a mark of tresorpayd"),
+                error: io::Error::new(io::ErrorKind::InvalidData, "is not a mark of tresorpayd"),
             }),
         }
     }
 
     /// Opens or creates the mark and writes where the database stands.
     pub(super) fn open(path: &Path, database_id: &str, last_attempt: i64) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Mark { path: path.to_owned(), source };
+        let failed = |error| StoreError::Mark { path: path.to_owned(), error };
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -74,16 +74,16 @@ impl Mark {
     pub(super) fn advance(&self, last_attempt: i64) -> Result<(), StoreError> {
         // Always the same length, so that a write never leaves the tail of an older one.
         let text = format!("{MAGIC} {} {last_attempt:020}\n", self.database_id);
-        self.file.write_all_at(text.as_bytes(), 0).map_err(|source| self.failed(source))
+        self.file.write_all_at(text.as_bytes(), 0).map_err(|error| self.failed(error))
     }
 
     /// Waits for the disk.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(|source| self.failed(source))
+        self.file.sync_data().map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, source: io::Error) -> StoreError {
-        StoreError::Mark { path: self.path.to_path_buf(), source }
+    fn failed(&self, error: io::Error) -> StoreError {
+        StoreError::Mark { path: self.path.to_path_buf(), error }
     }
 }
 

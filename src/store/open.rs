@@ -1,6 +1,12 @@
 //! Opening the database: its folder, its lease, its pragmas, its schema, its environment, its mark.
 
-use std::{fs::OpenOptions, io::Read, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{
+    fs::OpenOptions,
+    io::Read,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use sqlx::{
     Connection, SqliteConnection, SqlitePool,
@@ -8,7 +14,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Lease, Reads, StoreError, Writer, emission::last_attempt, error::is_passing, mark::Mark};
+use super::{
+    Lease, Reads, StoreError, Writer, emission::last_attempt, error::is_passing, lease::beside, mark::Mark,
+};
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -109,6 +117,8 @@ async fn prepare(
 ) -> Result<SqliteConnection, StoreError> {
     let mut conn = SqliteConnection::connect_with(options).await?;
     check_pragmas(&mut conn, path).await?;
+    // Before anything is migrated: another environment's file is left as it is.
+    check_binding(&mut conn, path, binding).await?;
     migrate(&mut conn, path).await?;
     bind(&mut conn, path, binding).await?;
     Ok(conn)
@@ -116,7 +126,7 @@ async fn prepare(
 
 /// A pool on a database that exists already, without the right to touch daemon columns.
 pub async fn open_existing(path: &Path, access: Access) -> Result<SqlitePool, StoreError> {
-    if !path.exists() {
+    if !path.try_exists().unwrap_or(true) {
         return Err(StoreError::Missing(path.to_owned()));
     }
     check_header(path)?;
@@ -187,17 +197,22 @@ fn create_file(path: &Path) -> Result<bool, StoreError> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             check_header(path)?;
-            hide_from_strangers(path).map_err(failed)?;
+            for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+                hide_from_strangers(&file).map_err(failed)?;
+            }
             Ok(false)
         }
         Err(error) => Err(failed(error)),
     }
 }
 
-/// Takes the rights of others away; SQLite gives the -wal and -shm files the same mode.
+/// Takes the rights of others away; SQLite gives new -wal and -shm files the database's mode.
 fn hide_from_strangers(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mut permissions = std::fs::metadata(path)?.permissions();
+    let mut permissions = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.permissions(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     if permissions.mode() & 0o007 != 0 {
         permissions.set_mode(permissions.mode() & !0o007);
         std::fs::set_permissions(path, permissions)?;
@@ -207,6 +222,9 @@ fn hide_from_strangers(path: &Path) -> std::io::Result<()> {
 }
 
 /// An empty file is a new database; any other must begin as one.
+///
+/// Only before this process has a connection to it: closing any descriptor of a file drops all of the process's locks
+/// on it, and another program could then delete the WAL that is in use.
 fn check_header(path: &Path) -> Result<(), StoreError> {
     let refused = |why: String| StoreError::Schema { path: path.to_owned(), why };
     let mut header = Vec::new();
@@ -249,13 +267,8 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreEr
 
 /// Fixes environment and origin at the first start; refuses another's database from then on.
 async fn bind(conn: &mut SqliteConnection, path: &Path, binding: &Binding) -> Result<(), StoreError> {
+    check_binding(conn, path, binding).await?;
     let wanted = [("environment", &binding.environment), ("api_origin", &binding.api_origin)];
-    for (key, wanted) in wanted {
-        if let Some(found) = meta(conn, key).await?.filter(|found| found != wanted) {
-            let (path, wanted) = (path.to_owned(), wanted.clone());
-            return Err(StoreError::Foreign { path, key, found, wanted });
-        }
-    }
     let id = format!("{:032x}", fastrand::u128(..));
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
     for (key, value) in wanted.into_iter().chain([("database_id", &id)]) {
@@ -268,6 +281,29 @@ async fn bind(conn: &mut SqliteConnection, path: &Path, binding: &Binding) -> Re
         }
     }
     tx.commit().await?;
+    Ok(())
+}
+
+/// Refuses another environment's database; a file without `meta` is new.
+async fn check_binding(
+    conn: &mut SqliteConnection,
+    path: &Path,
+    binding: &Binding,
+) -> Result<(), StoreError> {
+    let tables: (i64,) =
+        sqlx::query_as("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
+            .fetch_one(&mut *conn)
+            .await?;
+    if tables.0 == 0 {
+        return Ok(());
+    }
+    let wanted = [("environment", &binding.environment), ("api_origin", &binding.api_origin)];
+    for (key, wanted) in wanted {
+        if let Some(found) = meta(conn, key).await?.filter(|found| found != wanted) {
+            let (path, wanted) = (path.to_owned(), wanted.clone());
+            return Err(StoreError::Foreign { path, key, found, wanted });
+        }
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     auth::{AccessToken, Auth},
     notice::{Notice, RemoteStatus, TresorPayReference},
-    settings::OtherPhoneNumbers,
+    settings::{OtherPhoneNumbers, Settings, is_loopback},
 };
 
 /// Largest answer to an emission that is read, in bytes.
@@ -42,23 +42,40 @@ pub struct HttpOptions {
     pub proxy: Option<Url>,
     /// PEM roots that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Both URLs are loopback: no proxy, whatever the environment says.
+    pub loopback: bool,
     /// Idle connections kept.
     pub max_idle: usize,
+}
+
+impl HttpOptions {
+    /// As the settings say, keeping up to `max_idle` idle connections.
+    pub fn new(settings: &Settings, max_idle: usize) -> Self {
+        let api = &settings.api;
+        Self {
+            connect_timeout: api.connect_timeout,
+            request_timeout: api.request_timeout,
+            proxy: api.proxy.clone(),
+            ca_file: api.ca_file.clone(),
+            loopback: is_loopback(&api.base_url) && is_loopback(&settings.auth.token_url),
+            max_idle,
+        }
+    }
 }
 
 /// Why no HTTP client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// `api.ca_file` cannot be read.
-    #[error("api.ca_file {path}: {source}")]
+    #[error("api.ca_file {path}: {error}")]
     CaFile {
         /// The file.
         path: PathBuf,
         /// The system's words.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Certificates, proxy or TLS set-up.
-    #[error("HTTP client: {0}")]
+    #[error("HTTP client")]
     Build(#[from] reqwest::Error),
 }
 
@@ -76,12 +93,15 @@ pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
         .timeout(options.request_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(options.max_idle);
+    if options.loopback {
+        builder = builder.no_proxy();
+    }
     if let Some(proxy) = &options.proxy {
         builder = builder.proxy(Proxy::all(proxy.clone())?);
     }
     if let Some(path) = &options.ca_file {
         let pem =
-            std::fs::read(path).map_err(|source| HttpClientError::CaFile { path: path.clone(), source })?;
+            std::fs::read(path).map_err(|error| HttpClientError::CaFile { path: path.clone(), error })?;
         builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
     }
     Ok(builder.build()?)

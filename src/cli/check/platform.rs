@@ -27,14 +27,7 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
             "set auth.client_id and auth.client_secret",
         )];
     };
-    let options = HttpOptions {
-        connect_timeout: settings.api.connect_timeout,
-        request_timeout: settings.api.request_timeout,
-        proxy: settings.api.proxy.clone(),
-        ca_file: settings.api.ca_file.clone(),
-        max_idle: 1,
-    };
-    let http = match http_client(&options) {
+    let http = match http_client(&HttpOptions::new(settings, 1)) {
         Ok(http) => http,
         Err(error) => return vec![Finding::error("token", &error)],
     };
