@@ -241,8 +241,7 @@ impl Poller {
         let at = Timestamp::now();
         let age = at.since(notice.emitted_at);
         let (next, last_error) = if age > self.options.give_up_after {
-            let said =
-                "poll_given_up: unpaid for longer than poll.give_up_after; ask with the command `poll`";
+            let said = "poll_given_up: unpaid for longer than poll.give_up_after; TresorPay is no longer asked about it";
             (None, Some(last_error.unwrap_or_else(|| said.to_owned())))
         } else {
             (Some(at.after(self.options.interval(age))), last_error)

@@ -56,7 +56,7 @@ pub(super) fn run(sources: &Sources, args: &ShowArgs) -> Result<ExitCode, Failur
     };
     let daemon = daemon_state(path);
     let now = Timestamp::now();
-    let next = next(&record, &Surroundings { settings: &settings, daemon: &daemon, paused, now });
+    let next = next(&record, &Surroundings { daemon: &daemon, paused, now });
     let mut output = Output::stdout();
     if args.json {
         output.json(&document(&record, &next, args.personal)?)?;

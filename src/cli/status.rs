@@ -321,7 +321,5 @@ fn print_doubts(report: &Report, output: &mut Output) -> Result<(), Failure> {
     if let Some(more) = all.map(|count| count.rows - named).filter(|more| *more > 0) {
         output.line(format!("and {}: tresorpayd list --status UNCERTAIN", counted(more, "more", "more")))?;
     }
-    output.line("What happened:  tresorpayd show REFERENCE")?;
-    output.line("To decide:      tresorpayd resolve REFERENCE --emitted TRESORPAY_REFERENCE")?;
-    output.line("                tresorpayd resolve REFERENCE --not-emitted")
+    output.line("What happened: tresorpayd show REFERENCE. Nothing in doubt is sent again by itself.")
 }

@@ -116,9 +116,7 @@ impl Closing<'_> {
             ));
         }
         for (reference, notices) in &audit.doubts {
-            let (what, command) = doubt(reference, notices);
-            told.push((Tone::Of(Status::Uncertain), "!", what));
-            told.push((Tone::Plain, " ", command));
+            told.push((Tone::Of(Status::Uncertain), "!", doubt(reference, notices)));
         }
         if self.ending == Ending::OutOfTime {
             told.push((Tone::Bad, "✗", "This took too long: what follows was still open.".to_owned()));
@@ -178,21 +176,15 @@ impl Closing<'_> {
     }
 }
 
-/// What became of a notice in doubt, which only the other side knows, and how an operator who asked there settles it.
-fn doubt(reference: &str, notices: &[String]) -> (String, String) {
+/// What became of a notice in doubt, which only the other side knows.
+fn doubt(reference: &str, notices: &[String]) -> String {
     match notices {
-        [] => (
-            format!(
-                "{reference} is in doubt, and never came to TresorPay. Whoever sees that there, settles it:"
-            ),
-            format!("tresorpayd resolve {reference} --not-emitted"),
+        [] => format!(
+            "{reference} is in doubt, and never came to TresorPay. Only somebody who asks there can know."
         ),
-        [first, ..] => (
-            format!(
-                "{reference} is in doubt, and TresorPay has it: sent again, it could have been billed twice. Whoever \
-                 finds it there, settles it:"
-            ),
-            format!("tresorpayd resolve {reference} --emitted {first}"),
+        [first, ..] => format!(
+            "{reference} is in doubt, and TresorPay has it as {first}: sent again, it could have been billed twice. \
+             Only somebody who asks there can know."
         ),
     }
 }

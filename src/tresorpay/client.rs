@@ -40,7 +40,7 @@ pub struct HttpOptions {
     pub request_timeout: Duration,
     /// `None`: `HTTPS_PROXY` and `NO_PROXY`.
     pub proxy: Option<Url>,
-    /// PEM roots that are trusted beside the system's.
+    /// PEM roots that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Both URLs are loopback: no proxy, whatever the environment says.
     pub loopback: bool,
@@ -102,7 +102,7 @@ pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
     if let Some(path) = &options.ca_file {
         let pem =
             std::fs::read(path).map_err(|error| HttpClientError::CaFile { path: path.clone(), error })?;
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?);
+        builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
     }
     Ok(builder.build()?)
 }

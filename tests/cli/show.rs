@@ -26,7 +26,7 @@ async fn a_paid_notice_from_insertion_to_payment() {
         .prints(&format!("payment page    {url}?id=TP"))
         .prints("payment         WAVE, 20")
         .prints("2 × 625 000 = 1 250 000 XOF  71531")
-        .prints("`tresorpayd confirm` acknowledges the delivery");
+        .prints("nothing: it is finished");
     let order = ["HISTORY", "PENDING", "EMITTING", "EMITTED ", "PAID ", "REQUESTS", "HTTP 200"].map(|word| {
         let history = shown.out.find("HISTORY").unwrap();
         history + shown.out[history..].find(word).unwrap_or_else(|| panic!("{word}: {}", shown.out))
@@ -78,13 +78,13 @@ async fn a_doubt_says_who_decides() {
         .run(&["show", "U-1"])
         .exits(0)
         .prints("no answer says what became of it")
-        .prints("you decide: `tresorpayd resolve`")
+        .prints("never sent again by itself")
         .prints("connection_lost");
     bench
         .run(&["show", "R-1"])
         .exits(0)
         .prints("nothing exists at TresorPay")
-        .prints("`tresorpayd retry`")
+        .prints("it is not sent again")
         .prints("refused: HTTP 400, error.SERVICE_CLIENT_NOT_FOUND");
 }
 

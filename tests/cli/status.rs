@@ -85,7 +85,7 @@ async fn a_doubt_warns_and_too_many_stop_the_emission() {
         .exits(1)
         .prints("WARNING   1 row is UNCERTAIN")
         .prints("somebody has to decide")
-        .prints("tresorpayd resolve REFERENCE --not-emitted");
+        .prints("tresorpayd show REFERENCE");
     bench.configure(&[("emit.max_uncertain", "1")]);
     bench.run(&["status", "--exit-code"]).exits(2).prints("CRITICAL  emission has stopped");
     let status = bench.run(&["status", "--json"]).exits(0).json();

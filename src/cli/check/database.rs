@@ -82,7 +82,7 @@ fn files(inspect: &Inspect, settings: &Settings) -> Vec<Finding> {
     let max_wal = settings.database.max_wal;
     let first = if wal_size > max_wal {
         let remedy = format!(
-            "above database.max_wal ({}), so nothing is emitted: end the process that keeps a read transaction open",
+            "above database.max_wal ({}): end the process that keeps a read transaction open",
             size(max_wal)
         );
         Finding::fail("database", sizes, remedy)

@@ -4,13 +4,11 @@ use crate::{
     cli::output::{from_now, time},
     clock::Timestamp,
     notice::Status,
-    settings::{Delivery, Settings},
     store::inspect::{DaemonState, NoticeRecord},
 };
 
 /// What decides what happens next, beside the row.
 pub(super) struct Surroundings<'a> {
-    pub(super) settings: &'a Settings,
     pub(super) daemon: &'a DaemonState,
     pub(super) paused: bool,
     pub(super) now: Timestamp,
@@ -47,21 +45,16 @@ pub(super) fn next(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
         Ok(Status::Emitting) => by_daemon("its answer is recorded".to_owned()),
         Ok(Status::Uncertain) => match &row.next_attempt_at {
             Some(due) => by_daemon(format!("the daemon settles it {}", at(due))),
-            None => {
-                "you decide: `tresorpayd resolve` with --emitted TRESORPAY_REFERENCE or with --not-emitted"
-                    .to_owned()
-            }
+            None => "held: somebody must find out at TresorPay whether it exists; it is never sent again by itself"
+                .to_owned(),
         },
-        Ok(Status::Rejected) => {
-            "correct the row and `tresorpayd retry` it, or `tresorpayd cancel` it".to_owned()
-        }
+        Ok(Status::Rejected) => "nothing by itself: it is not sent again".to_owned(),
         Ok(Status::Emitted) => match &row.next_attempt_at {
             Some(due) if is_past(due, around.now) => by_daemon("TresorPay is asked about it now".to_owned()),
             Some(due) => by_daemon(format!("TresorPay is asked about it {}", at(due))),
-            None => "nothing by itself; `tresorpayd poll` asks TresorPay about it".to_owned(),
+            None => "nothing by itself: TresorPay is no longer asked about it".to_owned(),
         },
-        Ok(Status::Paid) => by_confirmation(record, around),
-        Ok(Status::Canceled) => "nothing: it is finished".to_owned(),
+        Ok(Status::Paid | Status::Canceled) => "nothing: it is finished".to_owned(),
         Err(_) => "see a newer tresorpayd".to_owned(),
     }
 }
@@ -70,7 +63,7 @@ fn pending(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
     let row = &record.row;
     let later = |text: &Option<String>| text.clone().filter(|text| !is_past(text, around.now));
     if around.paused {
-        return "emitted once emission is resumed: `tresorpayd resume`".to_owned();
+        return "emitted once emission is resumed".to_owned();
     }
     match (&row.replaces, &record.replaced_status) {
         (Some(replaced), Some(status)) if status != Status::Canceled.as_str() => {
@@ -84,17 +77,6 @@ fn pending(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
         }
         (_, Some(at)) => format!("tried again {} ({} UTC)", from_now(&at, around.now), time(&at)),
         (None, None) => "emitted now".to_owned(),
-    }
-}
-
-fn by_confirmation(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
-    let row = &record.row;
-    match (&row.delivery_confirmed_at, around.settings.confirm.delivery) {
-        (Some(_), _) | (None, Delivery::Never) => "nothing: it is finished".to_owned(),
-        (None, Delivery::OnCommand) => {
-            "`tresorpayd confirm` acknowledges the delivery at TresorPay, once it is done".to_owned()
-        }
-        (None, Delivery::OnPaid) => "the delivery is confirmed at TresorPay".to_owned(),
     }
 }
 

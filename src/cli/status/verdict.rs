@@ -122,8 +122,7 @@ fn wal(facts: &Facts<'_>) -> Option<Reason> {
     (facts.wal_bytes > facts.max_wal).then(|| {
         let (found, limit) = (size(facts.wal_bytes), size(facts.max_wal));
         let text = format!(
-            "emission has stopped: the WAL has {found}, above database.max_wal ({limit}); some process keeps a read \
-             transaction open: end it"
+            "the WAL has {found}, above database.max_wal ({limit}); some process keeps a read transaction open: end it"
         );
         Reason::new(State::Critical, text)
     })
