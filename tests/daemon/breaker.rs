@@ -118,6 +118,7 @@ async fn emission_stops_while_too_many_wait_for_a_decision() {
     until("nothing is under way", async || app.count("EMITTING").await == 0).await;
     let uncertain = app.count("UNCERTAIN").await;
     assert!(uncertain < 10 + CONCURRENCY, "{uncertain}");
+    until("the log says why", async || daemon.log().contains("emit.max_uncertain")).await;
     let left = world.emissions();
     let mut urgent = NewRow::new("URGENT");
     urgent.priority = 9;

@@ -231,6 +231,16 @@ impl Daemon {
         }
     }
 
+    /// What it told systemd since the last look, line by line.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let mut message = [0; 1024];
+        let mut lines = Vec::new();
+        while let Ok(length) = self.socket.try_recv(&mut message) {
+            lines.extend(String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned));
+        }
+        lines
+    }
+
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

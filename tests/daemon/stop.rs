@@ -122,3 +122,53 @@ async fn answers_are_recorded_within_the_grace_although_the_database_is_locked()
     assert_eq!(app.count("EMITTED").await, 5);
     audit(&world, &mut app).await;
 }
+
+/// Who cannot wait asks twice: it ends at once, and what was under way is in doubt.
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    world.sim.add_fault(Rule::always(Operation::Emit, Fault::Lost { processed: true }));
+    app.insert(&bulk(3)).await;
+    until("requests are under way", async || world.emissions() == 3).await;
+    daemon.signal(Signal::TERM);
+    until("it is stopping", async || daemon.log().contains("stopping")).await;
+    daemon.signal(Signal::TERM);
+    let ended = daemon.ended(Duration::from_secs(2)).await;
+    assert_ne!(ended, Ok(0), "it did not end in order, and says so");
+    world.sim.clear_faults();
+    let mut daemon = world.start().await;
+    assert_eq!(app.count("UNCERTAIN").await, 3);
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
+/// What systemd is told: ready, a status, beats as often as it asks, stopping.
+#[tokio::test]
+async fn systemd_is_told_and_the_watchdog_fed() {
+    let mut world = World::new().await;
+    world.before = "WATCHDOG_USEC=1000000; export WATCHDOG_USEC;";
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    let start = Instant::now();
+    let mut last = start;
+    let mut beats = 0;
+    // A locked database is no reason to be killed: it answers readers.
+    app.run("BEGIN IMMEDIATE").await.unwrap();
+    until("it has beaten for some seconds", async || {
+        beats += daemon
+            .told()
+            .iter()
+            .filter(|line| *line == "WATCHDOG=1")
+            .inspect(|_| last = Instant::now())
+            .count();
+        assert!(last.elapsed() < Duration::from_secs(1), "no beat for a second");
+        start.elapsed() > Duration::from_secs(3)
+    })
+    .await;
+    assert!(beats >= 3, "{beats}");
+    app.run("ROLLBACK").await.unwrap();
+    daemon.stop().await;
+    assert!(daemon.told().iter().any(|line| line == "STOPPING=1"));
+}
