@@ -1,4 +1,4 @@
-//! The end-to-end benchmark: the real daemon against the built-in TresorPay, each in a process of its own.
+//! The end-to-end benchmark: the real daemon against the built-in simulator, each in a process of its own.
 //! `docs/performance.md` says what each figure means; `cargo bench --bench end_to_end -- --help` what can be chosen.
 //!
 //! One program in four roles. Started by cargo it measures; it starts itself again as the peer, as the bare client
@@ -19,7 +19,7 @@ mod end_to_end {
     pub(crate) mod notices; // the notices: as rows, and as the requests they become
     pub(crate) mod options; // the command line
     pub(crate) mod outbox; // the database, as applications and watchers see it
-    pub(crate) mod peer; // the built-in TresorPay in its own process
+    pub(crate) mod peer; // the built-in simulator in its own process
     pub(crate) mod polling; // measurement `poll`
 }
 

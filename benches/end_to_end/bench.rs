@@ -18,7 +18,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// Chooses the cores.
     pub(crate) fn new(options: Options) -> anyhow::Result<Self> {
-        let cores = Cores::choose(!options.unpinned)?;
+        let cores = Cores::choose(options.pin)?;
         // What reqwest needs before its first client, even without TLS.
         let _ = rustls::crypto::ring::default_provider().install_default();
         std::fs::create_dir_all(FOLDER)?;

@@ -6,6 +6,8 @@ use anyhow::{Context, bail};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
+use super::options::Pin;
+
 /// Fields of /proc/PID/stat, from 0 behind the program's name: user and system time in ticks.
 const OWN_TICKS: [usize; 2] = [11, 12];
 /// The same for its children that have ended and been waited for.
@@ -47,12 +49,14 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// The first core and the last, or none if there is only one, or not `wanted`.
-    pub(crate) fn choose(wanted: bool) -> anyhow::Result<Self> {
+    /// The first core and the last; none where there is only one.
+    pub(crate) fn choose(pin: Pin) -> anyhow::Result<Self> {
         let allowed = sched_getaffinity(None).context("sched_getaffinity")?;
         let mut all = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
         Ok(match (all.next(), all.next_back()) {
-            (Some(first), Some(last)) if wanted => Self { client: Some(first), peer: Some(last) },
+            (Some(first), Some(last)) => {
+                Self { client: (pin == Pin::Both).then_some(first), peer: (pin != Pin::None).then_some(last) }
+            }
             _ => Self { client: None, peer: None },
         })
     }

@@ -31,9 +31,9 @@ pub(crate) struct Options {
     /// Exit with 1 if a figure misses its target
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Let the system place the processes instead of giving client and peer a core each
-    #[arg(long)]
-    pub(crate) unpinned: bool,
+    /// Which processes get a core of their own
+    #[arg(long, value_enum, default_value_t = Pin::Peer)]
+    pub(crate) pin: Pin,
     /// Keep the databases and the daemon's logs
     #[arg(long)]
     pub(crate) keep: bool,
@@ -76,10 +76,21 @@ impl Options {
     }
 }
 
+/// Which processes get a core of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pin {
+    /// Daemon and bare client the first, the peer the last
+    Both,
+    /// Only the peer: the daemon's threads may share its core where it leaves time
+    Peer,
+    /// None
+    None,
+}
+
 /// What the program is when it was started by itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
-    /// The built-in TresorPay, until stdin ends
+    /// The built-in simulator, until stdin ends
     #[command(hide = true)]
     Peer(PeerArgs),
     /// A bare client

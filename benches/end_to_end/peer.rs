@@ -1,4 +1,4 @@
-//! The built-in TresorPay in a process of its own, so that its CPU time is not the daemon's.
+//! The built-in simulator in a process of its own, so that its CPU time is not the daemon's.
 //!
 //! The child writes one line of JSON with its addresses, then ends with its stdin. What a measurement wants to know
 //! it asks through the simulator's control API.

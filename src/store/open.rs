@@ -15,7 +15,7 @@ use sqlx::{
 };
 
 use super::{
-    Lease, Reads, StoreError, Writer, emission::last_attempt, error::is_passing, lease::beside, mark::Mark,
+    Lease, Reads, StoreError, Writer, error::is_passing, lease::beside, mark::Mark, queue::last_attempt,
 };
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!();

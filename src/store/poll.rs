@@ -2,7 +2,7 @@
 
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::{StoreError, emission::json};
+use super::{StoreError, json};
 use crate::{
     clock::Timestamp,
     notice::{Source, Status, TresorPayReference},

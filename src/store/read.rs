@@ -2,7 +2,7 @@
 
 use sqlx::SqlitePool;
 
-use super::{DueNotice, NextDue, StoreError, emission, poll};
+use super::{DueNotice, NextDue, StoreError, poll, queue};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -47,17 +47,17 @@ impl Reads {
 
     /// When there is something to emit.
     pub async fn next_due(&self) -> Result<NextDue, StoreError> {
-        emission::next_due(&self.pool).await
+        queue::next_due(&self.pool).await
     }
 
     /// Until when TresorPay asked to wait, as the rows that were told so say; `None` if that is over.
     pub async fn rate_limited_until(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        emission::rate_limited_until(&self.pool, now).await
+        queue::rate_limited_until(&self.pool, now).await
     }
 
     /// When the last emission that was accepted left, among the last few.
     pub async fn last_accepted(&self) -> Result<Option<Timestamp>, StoreError> {
-        emission::last_accepted(&self.pool).await
+        queue::last_accepted(&self.pool).await
     }
 
     /// How many rows are open in each status.

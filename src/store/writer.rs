@@ -10,8 +10,11 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError, emission, error::is_passing, mark::Mark, poll,
-    recovery,
+    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError,
+    error::{is_constraint, is_passing},
+    mark::Mark,
+    poll, recovery,
+    turn::{self, Bracket},
 };
 use crate::{clock::Timestamp, pace::Backoff};
 
@@ -46,22 +49,31 @@ enum Write {
 }
 
 impl Write {
-    /// Applies it within the group's transaction; may be applied again if the group is rolled back.
-    async fn apply(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    /// Applies it as its part of the group's transaction; may be applied again if the group is rolled back.
+    async fn apply(&mut self, conn: &mut SqliteConnection, bracket: Bracket) -> Result<(), sqlx::Error> {
+        if let Self::EmitTurn { records, claim, claimed, .. } = self {
+            *claimed = turn::turn(conn, records, claim.as_ref(), bracket).await?;
+            return Ok(());
+        }
+        if bracket.begin {
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
+        }
         match self {
-            Self::EmitTurn { records, claim, claimed, .. } => {
-                emission::record(conn, records).await?;
-                *claimed = match claim {
-                    Some(claim) => emission::claim(conn, claim).await?,
-                    None => Vec::new(),
-                };
-                Ok(())
-            }
-            Self::Polls { records, .. } => poll::record(conn, records).await,
-            Self::Recover { now, moved, .. } => {
-                *moved = recovery::recover(conn, *now).await?;
-                Ok(())
-            }
+            Self::EmitTurn { .. } => {}
+            Self::Polls { records, .. } => poll::record(conn, records).await?,
+            Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+        }
+        if bracket.commit {
+            sqlx::query("COMMIT").execute(conn).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes out what the schema refuses and the contract has an answer for; whether that changed anything.
+    async fn yield_to_constraint(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::EmitTurn { records, .. } => turn::doubt_foreign_references(conn, records).await,
+            Self::Polls { .. } | Self::Recover { .. } => Ok(false),
         }
     }
 
@@ -212,6 +224,9 @@ impl WriterTask {
                 // Its state is unknown; whatever close says, the next try opens another.
                 let _ = conn.close_hard().await;
             }
+            if is_constraint(&error) && self.yield_to_constraint(group).await? {
+                continue;
+            }
             if !is_passing(&error) {
                 return Err(error);
             }
@@ -229,16 +244,28 @@ impl WriterTask {
     }
 
     async fn try_once(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
-        let conn = match &mut self.conn {
-            Some(conn) => conn,
-            None => self.conn.insert(SqliteConnection::connect_with(&self.options).await?),
-        };
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-        for write in group {
-            write.apply(conn).await?;
+        let conn = self.connection().await?;
+        let last = group.len() - 1;
+        for (position, write) in group.iter_mut().enumerate() {
+            write.apply(conn, Bracket { begin: position == 0, commit: position == last }).await?;
         }
-        sqlx::query("COMMIT").execute(conn).await?;
         Ok(())
+    }
+
+    async fn yield_to_constraint(&mut self, group: &mut [Write]) -> Result<bool, sqlx::Error> {
+        let conn = self.connection().await?;
+        let mut changed = false;
+        for write in group {
+            changed |= write.yield_to_constraint(conn).await?;
+        }
+        Ok(changed)
+    }
+
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+        match &mut self.conn {
+            Some(conn) => Ok(conn),
+            none => Ok(none.insert(SqliteConnection::connect_with(&self.options).await?)),
+        }
     }
 
     async fn sync_mark(&mut self) {

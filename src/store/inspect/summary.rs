@@ -7,7 +7,7 @@ use super::{Inspect, listing::ids};
 use crate::{
     clock::Timestamp,
     notice::{Amount, Status},
-    store::{NextDue, StoreError, emission},
+    store::{NextDue, StoreError, queue},
 };
 
 /// Rows in doubt that are named.
@@ -170,7 +170,7 @@ impl Inspect {
             paused,
             next_poll,
             last_transition,
-            next_emission: emission::next_due(&self.pool).await?,
+            next_emission: queue::next_due(&self.pool).await?,
         })
     }
 }
