@@ -1,12 +1,13 @@
 //! Emission: from a claimed row to its recorded answer.
 //!
-//! One task runs the steps. A step records what finished and takes as many new rows in the same commit; while that
-//! commits, the other requests fly. Nothing that matters is in memory only: a crash leaves `EMITTING` rows, which
-//! recovery puts in doubt.
+//! One task takes turns. A turn records what finished and takes as many new rows in the same commit; while it commits,
+//! the other requests fly, and their answers are read for the next turn. Nothing that matters is in memory only: a crash
+//! leaves `EMITTING` rows, which recovery puts in doubt.
 
 mod outcome; // from the end of a request to what is recorded of it
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +21,7 @@ use crate::{
     notice::{InvalidNotice, Notice, Status},
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
-    store::{Claim, ClaimedRow, NextDue, Reads, StoreError, Writer},
+    store::{Claim, ClaimedRow, EmissionRecord, NextDue, Reads, StoreError, Writer},
     tresorpay::{Exchange, Health, TresorPay},
 };
 
@@ -50,15 +51,13 @@ pub struct EmitOptions {
     pub payment_page: Url,
 }
 
-/// What a step did.
+/// What the worker waits for when it has no turn to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// It committed something; there may be more.
-    Worked,
-    /// Nothing to do before this instant, a wake-up, or the end of a request.
-    Idle(Instant),
-    /// There is work and no token to do it with.
-    NeedsToken,
+enum Wait {
+    /// This instant, a wake-up, or the end of a request.
+    Until(Instant),
+    /// A token: there is work and nothing to send it with.
+    Token,
 }
 
 /// The emission worker.
@@ -69,7 +68,9 @@ pub struct Emitter {
     pace: Pace,
     options: Arc<EmitOptions>,
     in_flight: JoinSet<Finished>,
-    finished: Vec<Finished>,
+    /// Answers to record in the next turn. Each keeps its slot until then: its row is still `EMITTING`.
+    answered: Vec<(EmissionRecord, Permit)>,
+    turn: Option<Turn>,
     /// The last claim took all it asked for: there is more, and no need to look.
     full: bool,
     /// Nothing can be claimed before this instant, unless something wakes the worker.
@@ -77,14 +78,21 @@ pub struct Emitter {
     outcomes: Outcomes,
 }
 
-/// A request that ended. It keeps its slot until its row is no longer `EMITTING`.
+/// A commit under way, and the slots of the requests that leave once it is there.
+struct Turn {
+    commit: Pin<Box<dyn Future<Output = Result<Vec<ClaimedRow>, StoreError>> + Send>>,
+    permits: Vec<Permit>,
+    probe: bool,
+}
+
+/// A request that ended.
 struct Finished {
     outbox_id: i64,
     attempt_id: i64,
     outcome: Result<(Exchange, Box<Notice>), InvalidNotice>,
     duration: Duration,
     at: Timestamp,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Emitter {
@@ -99,32 +107,38 @@ impl Emitter {
             pace,
             options,
             in_flight: JoinSet::new(),
-            finished: Vec::new(),
+            answered: Vec::new(),
+            turn: None,
             full: false,
             look_at: Instant::now(),
         }
     }
 
-    /// Steps until `shutdown`; then claims nothing more and records what is under way.
+    /// Works until `shutdown`; then claims nothing more and records what is under way.
     pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
         self.resume().await?;
         loop {
             let stopping = shutdown.is_cancelled();
-            let step = self.step(!stopping).await?;
-            if stopping && self.in_flight.is_empty() && self.finished.is_empty() {
+            if let Some(turn) = &mut self.turn {
+                tokio::select! {
+                    biased;
+                    claimed = &mut turn.commit => self.end_turn(claimed?, !stopping).await?,
+                    Some(finished) = self.in_flight.join_next() => self.collect(finished),
+                }
+                continue;
+            }
+            let Some(wait) = self.begin_turn(!stopping).await? else { continue };
+            if stopping && self.in_flight.is_empty() {
                 return Ok(());
             }
-            match step {
-                Step::Worked => {}
-                Step::Idle(until) => {
-                    tokio::select! {
-                        () = wake.notified() => self.look_at = Instant::now(),
-                        () = tokio::time::sleep_until(until.into()) => self.look_at = Instant::now(),
-                        () = shutdown.cancelled(), if !stopping => {}
-                        Some(finished) = self.in_flight.join_next() => self.collect(finished),
-                    }
-                }
-                Step::NeedsToken => {
+            match wait {
+                Wait::Until(at) => tokio::select! {
+                    () = wake.notified() => self.look_at = Instant::now(),
+                    () = tokio::time::sleep_until(at.into()) => self.look_at = Instant::now(),
+                    () = shutdown.cancelled(), if !stopping => {}
+                    Some(finished) = self.in_flight.join_next() => self.collect(finished),
+                },
+                Wait::Token => {
                     let auth = self.api.auth().clone();
                     tokio::select! {
                         _ = auth.token_when_allowed() => self.look_at = Instant::now(),
@@ -148,29 +162,37 @@ impl Emitter {
         Ok(())
     }
 
-    /// Records what finished and, if `claim_more`, takes new rows in the same commit and sends them.
-    pub async fn step(&mut self, claim_more: bool) -> Result<Step, StoreError> {
+    /// Records what was answered and, if `claim_more`, takes new rows in the same commit. `None`: a turn is under way.
+    async fn begin_turn(&mut self, claim_more: bool) -> Result<Option<Wait>, StoreError> {
         while let Some(finished) = self.in_flight.try_join_next() {
             self.collect(finished);
         }
-        let finished = std::mem::take(&mut self.finished);
-        let records: Vec<_> = finished.iter().map(|finished| self.outcomes.record(finished)).collect();
+        // From here on their slots are free: the rows leave EMITTING in the commit that claims others.
+        let records: Vec<_> = self.answered.drain(..).map(|(record, _permit)| record).collect();
         if records.iter().any(|record| record.to == Status::Pending) {
             // It has a time of its own now: look for it.
             self.look_at = Instant::now();
         }
-        drop(finished);
         let budget = match self.budget(claim_more).await {
             Ok(budget) => budget,
             Err(error) if records.is_empty() => return Err(error),
             // The answers at hand are recorded first.
-            Err(_) => Budget::none(Step::Idle(Instant::now())),
+            Err(_) => Budget::none(Wait::Until(Instant::now())),
         };
         if records.is_empty() && budget.permits.is_empty() {
-            return Ok(budget.otherwise);
+            return Ok(Some(budget.otherwise));
         }
-        let asked = budget.permits.len();
-        let claimed = self.writer.emit_turn(records, (asked > 0).then(|| self.claim(asked))).await?;
+        let claim = (!budget.permits.is_empty()).then(|| self.claim(budget.permits.len()));
+        let writer = self.writer.clone();
+        let commit = Box::pin(async move { writer.emit_turn(records, claim).await });
+        self.turn = Some(Turn { commit, permits: budget.permits, probe: budget.probe });
+        Ok(None)
+    }
+
+    /// The commit is there: the next one begins at once, and meanwhile the claimed rows are sent.
+    async fn end_turn(&mut self, claimed: Vec<ClaimedRow>, claim_more: bool) -> Result<(), StoreError> {
+        let Some(Turn { permits, probe, .. }) = self.turn.take() else { return Ok(()) };
+        let asked = permits.len();
         if asked > 0 {
             self.full = claimed.len() == asked;
             if claimed.is_empty() {
@@ -179,18 +201,24 @@ impl Emitter {
             }
         }
         self.pace.return_tokens(asked - claimed.len());
-        if claimed.is_empty() && budget.probe {
+        if claimed.is_empty() && probe {
             self.pace.withdraw_probe(Side::Emit);
         }
-        for (row, permit) in claimed.into_iter().zip(budget.permits) {
+        let claimed: Vec<_> = claimed.into_iter().zip(permits).collect();
+        let begun = if self.answered.is_empty() { Ok(None) } else { self.begin_turn(claim_more).await };
+        for (row, permit) in claimed {
             self.send(row, permit);
         }
-        Ok(Step::Worked)
+        begun.map(drop)
     }
 
+    /// Judges the answer; it is recorded in the next turn.
     fn collect(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
         match finished {
-            Ok(finished) => self.finished.push(finished),
+            Ok(finished) => {
+                let record = self.outcomes.record(&finished);
+                self.answered.push((record, finished.permit));
+            }
             // Its row is EMITTING with nobody to answer for it: the process ends, and the next start puts it in doubt.
             Err(error) => {
                 if let Ok(panic) = error.try_into_panic() {
@@ -204,10 +232,10 @@ impl Emitter {
     async fn budget(&mut self, claim_more: bool) -> Result<Budget, StoreError> {
         let now = Instant::now();
         if !claim_more {
-            return Ok(Budget::none(Step::Idle(far())));
+            return Ok(Budget::none(Wait::Until(far())));
         }
         if now < self.look_at {
-            return Ok(Budget::none(Step::Idle(self.look_at)));
+            return Ok(Budget::none(Wait::Until(self.look_at)));
         }
         if !self.full {
             let wait = match self.reads.next_due().await {
@@ -222,28 +250,28 @@ impl Emitter {
             };
             if !wait.is_zero() {
                 self.look_at = now + wait;
-                return Ok(Budget::none(Step::Idle(self.look_at)));
+                return Ok(Budget::none(Wait::Until(self.look_at)));
             }
         }
         if !self.api.auth().holds_token() {
-            return Ok(Budget::none(Step::NeedsToken));
+            return Ok(Budget::none(Wait::Token));
         }
         let (most, probe) = match self.pace.allowance(Side::Emit, now) {
             Allowance::Open => (usize::MAX, false),
             Allowance::Probe => (1, true),
-            Allowance::NotBefore(at) => return Ok(Budget::none(Step::Idle(at))),
-            Allowance::ProbeUnderWay => return Ok(Budget::none(Step::Idle(now + FALLBACK_WAKE))),
+            Allowance::NotBefore(at) => return Ok(Budget::none(Wait::Until(at))),
+            Allowance::ProbeUnderWay => return Ok(Budget::none(Wait::Until(now + FALLBACK_WAKE))),
         };
         Ok(self.take_slots(most, probe, now))
     }
 
     fn take_slots(&self, most: usize, probe: bool, now: Instant) -> Budget {
         let mut permits = Vec::new();
-        let mut otherwise = Step::Idle(now + SLOT_WAIT);
+        let mut otherwise = Wait::Until(now + SLOT_WAIT);
         while permits.len() < most {
             let Some(permit) = self.pace.try_permit() else { break };
             if let Err(wait) = self.pace.take_token() {
-                otherwise = Step::Idle(now + wait);
+                otherwise = Wait::Until(now + wait);
                 break;
             }
             permits.push(permit);
@@ -276,7 +304,7 @@ impl Emitter {
                 Err(invalid) => Err(invalid),
             };
             let (duration, at) = (started.elapsed(), Timestamp::now());
-            Finished { outbox_id, attempt_id, outcome, duration, at, _permit: permit }
+            Finished { outbox_id, attempt_id, outcome, duration, at, permit }
         });
     }
 }
@@ -285,11 +313,11 @@ impl Emitter {
 struct Budget {
     permits: Vec<Permit>,
     probe: bool,
-    otherwise: Step,
+    otherwise: Wait,
 }
 
 impl Budget {
-    fn none(otherwise: Step) -> Self {
+    fn none(otherwise: Wait) -> Self {
         Self { permits: Vec::new(), probe: false, otherwise }
     }
 }
