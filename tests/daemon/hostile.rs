@@ -1,7 +1,7 @@
 //! A hostile world: a full disk, no descriptors left, a machine that sleeps, a platform that answers absurdly, an
 //! application that does to the file what SQL allows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     Json, Router,
@@ -16,7 +16,7 @@ use tresorpayd::simulator::{Fault, Operation, Rule};
 
 use crate::{
     audit::audit,
-    harness::{Daemon, World, holds_for, until, until_within},
+    harness::{Daemon, World, case, each, holds_for, until, until_within},
     peer::{Asked, Peer},
     rows::{NewRow, bulk},
 };
@@ -125,11 +125,11 @@ async fn a_machine_that_sleeps_wakes_up_to_the_truth() {
 /// Killed at any moment of its very first start, it starts the next time.
 #[tokio::test]
 async fn killed_during_its_first_start_it_starts_again() {
-    for pause in [0, 5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100] {
+    let killed_after = async |pause: Duration| {
         let world = World::new().await;
         let mut daemon = world.spawn();
-        let start = std::time::Instant::now();
-        until("the moment has come", async || start.elapsed() >= Duration::from_millis(pause)).await;
+        let start = Instant::now();
+        until("the moment has come", async || start.elapsed() >= pause).await;
         daemon.kill().await;
         let mut daemon = world.start().await;
         let mut app = world.application().await;
@@ -137,7 +137,9 @@ async fn killed_during_its_first_start_it_starts_again() {
         until("it is emitted", async || app.status("A-1").await == "EMITTED").await;
         daemon.stop().await;
         audit(&world, &mut app).await;
-    }
+    };
+    let pauses = [0, 5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100].map(Duration::from_millis);
+    each(pauses.map(|pause| case(format!("{pause:?}"), killed_after(pause)))).await;
 }
 
 /// Applications write from several connections; none is refused, none waits long, and all they wrote is emitted.
@@ -151,7 +153,7 @@ async fn many_writers_are_served_at_once() {
             let mut app = crate::rows::Application::open(&database).await;
             let mut slowest = Duration::ZERO;
             for number in 0..60 {
-                let start = std::time::Instant::now();
+                let start = Instant::now();
                 app.insert(&[NewRow::new(format!("{writer}-{number}"))]).await;
                 slowest = slowest.max(start.elapsed());
             }

@@ -7,7 +7,7 @@ use tresorpayd::simulator::{ErrorBody, Fault, Operation, Outage, Rule};
 
 use crate::{
     audit::audit,
-    harness::{Daemon, SECRET, World, until},
+    harness::{Daemon, SECRET, World, case, each, until},
     peer::{GRANTED, Peer},
     rows::{Application, NewRow},
 };
@@ -137,13 +137,8 @@ async fn a_life_in(format: &str) {
 }
 
 #[tokio::test]
-async fn a_trace_log_in_text_tells_nothing_secret_or_personal() {
-    a_life_in("text").await;
-}
-
-#[tokio::test]
-async fn a_trace_log_in_json_tells_nothing_secret_or_personal() {
-    a_life_in("json").await;
+async fn a_trace_log_tells_nothing_secret_or_personal() {
+    each(["text", "json"].map(|format| case(format, a_life_in(format)))).await;
 }
 
 /// An echo that was cut to its longest allowed length must not end in half a name.

@@ -25,7 +25,7 @@ async fn drains(signal: Signal) {
     let emitted = app.count("EMITTED").await;
     assert_eq!(emitted, world.sim.ledger().notices.len(), "all that left are recorded");
     assert_eq!((app.count("EMITTING").await, app.count("PENDING").await), (0, 40 - emitted));
-    assert!(emitted >= 8 && emitted < 40, "{emitted}");
+    assert!((8..40).contains(&emitted), "{emitted}");
     for attempt in app.attempts().await {
         assert!(attempt.started_at <= signaled, "{attempt:?} was claimed after the signal at {signaled}");
     }
