@@ -123,6 +123,28 @@ async fn answers_are_recorded_within_the_grace_although_the_database_is_locked()
     audit(&world, &mut app).await;
 }
 
+/// What was about to be claimed when the signal came is not claimed once the lock is gone.
+#[tokio::test]
+async fn nothing_is_claimed_after_the_signal_although_the_database_was_locked_before_it() {
+    let mut world = World::new().await;
+    world.set("api.max_concurrency", "4");
+    let mut daemon = world.start().await;
+    let (mut app, mut other) = (world.application().await, world.application().await);
+    world.sim.set_latency(Duration::from_millis(300));
+    app.insert(&bulk(30)).await;
+    until("requests are under way", async || world.emissions() == 4).await;
+    other.run("BEGIN IMMEDIATE").await.unwrap();
+    until("all are answered", async || world.sim.counters().concurrent == 0).await;
+    daemon.signal(Signal::TERM);
+    until("it is stopping", async || daemon.log().contains("stopping")).await;
+    let left = world.emissions();
+    other.run("COMMIT").await.unwrap();
+    assert_eq!(daemon.ended(Duration::from_secs(15)).await, Ok(0), "{}", daemon.log());
+    assert_eq!(world.emissions(), left, "some left after the signal");
+    assert_eq!(app.count("PENDING").await + app.count("EMITTED").await, 30);
+    audit(&world, &mut app).await;
+}
+
 /// Who cannot wait asks twice: it ends at once, and what was under way is in doubt.
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
