@@ -17,10 +17,16 @@ mod death; // a task that dies, an idle daemon
 mod faults; // what each answer to an emission comes to
 #[path = "daemon/harness.rs"]
 mod harness; // the world of one test
+#[path = "daemon/hostile.rs"]
+mod hostile; // a full disk, a machine that sleeps, absurd answers
 #[path = "daemon/journey.rs"]
 mod journey; // from PENDING to PAID
+#[path = "daemon/limits.rs"]
+mod limits; // how many requests, and who goes without
 #[path = "daemon/order.rs"]
 mod order; // what goes first, what waits
+#[path = "daemon/peer.rs"]
+mod peer; // a platform stranger than the simulator
 #[path = "daemon/polling.rs"]
 mod polling; // what the status requests are and do
 #[path = "daemon/privacy.rs"]

@@ -58,7 +58,7 @@ fn live(ledger: &Ledger) -> BTreeMap<&str, Vec<&str>> {
 fn check_money(row: &Row, ledger: &Ledger, live: &[&str]) {
     match &*row.status {
         "PENDING" | "REJECTED" | "CANCELED" => {
-            assert!(live.is_empty(), "{row:?} is live at TresorPay: {live:?}")
+            assert!(live.is_empty(), "{row:?} is live at TresorPay: {live:?}");
         }
         "EMITTED" | "PAID" => assert_eq!(live, [row.tresorpay_reference.as_deref().unwrap()], "{row:?}"),
         "EMITTING" | "UNCERTAIN" => assert!(live.len() <= 1, "{row:?}: {live:?}"),
@@ -97,7 +97,7 @@ fn check_attempts(row: &Row, attempts: &[Attempt]) {
     for attempt in own {
         match (&*attempt.phase, attempt.http_status) {
             ("unsent", None) => {
-                assert!(!COUNTED.contains(&attempt.outcome.as_deref().unwrap()), "{attempt:?}")
+                assert!(!COUNTED.contains(&attempt.outcome.as_deref().unwrap()), "{attempt:?}");
             }
             ("sent", None) | ("answered", Some(_)) => {}
             _ => panic!("{attempt:?}"),

@@ -6,7 +6,7 @@ use tresorpayd::simulator::{Config, ErrorBody, Fault, Operation, Outage, Rule, S
 
 use crate::{
     audit::audit,
-    harness::{World, holds_for, until},
+    harness::{World, case, each, holds_for, until},
     rows::{NewRow, bulk},
 };
 
@@ -50,8 +50,7 @@ async fn weather(world: &World, begin: impl AsyncFn(&Simulator), end: impl Async
     audit(world, &mut app).await;
 }
 
-#[tokio::test]
-async fn a_platform_that_never_answers_costs_a_handful_of_doubts() {
+async fn a_platform_that_never_answers() {
     let mut world = world().await;
     world.set("api.request_timeout", "1s");
     let begin = async |sim: &Simulator| {
@@ -60,21 +59,18 @@ async fn a_platform_that_never_answers_costs_a_handful_of_doubts() {
     weather(&world, begin, async |sim| sim.clear_faults()).await;
 }
 
-#[tokio::test]
-async fn a_proxy_without_its_platform_costs_a_handful_of_doubts() {
+async fn a_proxy_without_its_platform() {
     weather(&world().await, async |sim| sim.down(Outage::Unavailable).await, async |sim| sim.up().await)
         .await;
 }
 
-#[tokio::test]
-async fn connections_that_are_reset_cost_a_handful_of_doubts() {
+async fn connections_that_are_reset() {
     weather(&world().await, async |sim| sim.down(Outage::Reset).await, async |sim| sim.up().await).await;
 }
 
 /// A proxy begins to refuse everything a moment after it let a notice through: each answer alone is a doubt, and all
 /// of them together are an outage.
-#[tokio::test]
-async fn a_filter_that_comes_up_costs_a_handful_of_doubts() {
+async fn a_filter_that_comes_up() {
     let begin = async |sim: &Simulator| {
         let (retry_after, message, title) = (None, None, None);
         let fault =
@@ -118,6 +114,7 @@ async fn emission_stops_while_too_many_wait_for_a_decision() {
     until("nothing is under way", async || app.count("EMITTING").await == 0).await;
     let uncertain = app.count("UNCERTAIN").await;
     assert!(uncertain < 10 + CONCURRENCY, "{uncertain}");
+    until("the log says why", async || daemon.log().contains("emit.max_uncertain")).await;
     let left = world.emissions();
     let mut urgent = NewRow::new("URGENT");
     urgent.priority = 9;
@@ -129,4 +126,15 @@ async fn emission_stops_while_too_many_wait_for_a_decision() {
     assert_eq!(app.count("PENDING").await, 61 - uncertain);
     daemon.stop().await;
     audit(&world, &mut app).await;
+}
+
+#[tokio::test]
+async fn an_outage_of_any_kind_costs_a_handful_of_doubts() {
+    each([
+        case("a_platform_that_never_answers", a_platform_that_never_answers()),
+        case("a_proxy_without_its_platform", a_proxy_without_its_platform()),
+        case("connections_that_are_reset", connections_that_are_reset()),
+        case("a_filter_that_comes_up", a_filter_that_comes_up()),
+    ])
+    .await;
 }

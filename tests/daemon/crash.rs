@@ -115,7 +115,7 @@ async fn killed_again_and_again_nothing_is_lost_and_nothing_billed_twice() {
     audit(&world, &mut app).await;
 }
 
-/// An application keeps the write lock for longer than any busy_timeout while answers come in.
+/// An application keeps the write lock for longer than any `busy_timeout` while answers come in.
 #[tokio::test]
 async fn a_database_locked_for_seconds_loses_and_doubles_nothing() {
     let world = World::new().await;

@@ -50,6 +50,11 @@ fn usage(pid: u32) -> (u64, u64) {
     (fields[10] + fields[11], rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 
+#[expect(clippy::print_stdout, reason = "a measurement is there to be read")]
+fn report(share: f64, memory: u64) {
+    println!("idle: {:.2} % of a processor, {} KiB", share * 100.0, memory / 1024);
+}
+
 #[tokio::test]
 #[ignore = "measures for ten seconds; meant for a quiet machine"]
 async fn an_idle_daemon_asks_nothing_and_costs_next_to_nothing() {
@@ -75,8 +80,8 @@ async fn an_idle_daemon_asks_nothing_and_costs_next_to_nothing() {
     let (requests, before, start) = (world.sim.counters(), usage(daemon.pid()), Instant::now());
     until("the time has passed", async || start.elapsed() >= TIME).await;
     let after = usage(daemon.pid());
-    let share = (after.0 - before.0) as f64 / HERTZ / start.elapsed().as_secs_f64();
-    println!("idle: {:.2} % of a processor, {:.1} MiB", share * 100.0, after.1 as f64 / f64::from(1 << 20));
+    let share = f64::from(u32::try_from(after.0 - before.0).unwrap()) / HERTZ / start.elapsed().as_secs_f64();
+    report(share, after.1);
     assert_eq!(world.sim.counters().outcomes, requests.outcomes, "nothing was asked");
     assert!(share < 0.005, "{share}");
     daemon.stop().await;

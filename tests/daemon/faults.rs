@@ -374,13 +374,11 @@ async fn waits_for_retry_after(code: u16, retry_after: &str, least: TimeDelta, r
     audit(&world, &mut app).await;
 }
 
-#[tokio::test]
-async fn a_429_holds_back_the_whole_client_for_as_many_seconds() {
+async fn a_429_for_as_many_seconds() {
     waits_for_retry_after(429, "2", TimeDelta::milliseconds(1990), false).await;
 }
 
-#[tokio::test]
-async fn a_503_problem_holds_back_the_whole_client_until_an_http_date() {
+async fn a_503_problem_until_an_http_date() {
     let until = Utc::now() + TimeDelta::seconds(4);
     let date = until.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     // The date has no fraction, and the daemon needs some time to start.
@@ -391,13 +389,11 @@ async fn a_503_problem_holds_back_the_whole_client_until_an_http_date() {
     );
 }
 
-#[tokio::test]
-async fn a_restart_does_not_forget_retry_after() {
+async fn a_429_over_a_restart() {
     waits_for_retry_after(429, "3", TimeDelta::milliseconds(2990), true).await;
 }
 
 /// A 503 that leaves the row in doubt still paces the others.
-#[tokio::test]
 async fn an_uncertain_503_still_paces() {
     let world = World::new().await;
     world.sim.add_fault(Rule::once(Operation::Emit, status(503, ErrorBody::Html, Some("2"))));
@@ -508,4 +504,15 @@ async fn connections_closed_while_idle_never_bill_twice() {
     daemon.stop().await;
     assert!(app.count("EMITTED").await >= 20, "{:?}", app.rows().await);
     audit(&world, &mut app).await;
+}
+
+#[tokio::test]
+async fn retry_after_holds_back_the_whole_client() {
+    each([
+        case("a_429_for_as_many_seconds", a_429_for_as_many_seconds()),
+        case("a_503_problem_until_an_http_date", a_503_problem_until_an_http_date()),
+        case("a_429_over_a_restart", a_429_over_a_restart()),
+        case("an_uncertain_503_still_paces", an_uncertain_503_still_paces()),
+    ])
+    .await;
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     fs::File,
     os::unix::process::ExitStatusExt,
     panic::AssertUnwindSafe,
@@ -63,8 +64,8 @@ pub(crate) async fn each<'a>(cases: impl IntoIterator<Item = Case<'a>>) {
 }
 
 /// A case for [`each`].
-pub(crate) fn case<'a>(name: impl ToString, case: impl Future<Output = ()> + 'a) -> Case<'a> {
-    (name.to_string(), case.boxed_local())
+pub(crate) fn case<'a>(name: impl Into<String>, case: impl Future<Output = ()> + 'a) -> Case<'a> {
+    (name.into(), case.boxed_local())
 }
 
 /// Everything that a daemon meets.
@@ -176,11 +177,11 @@ impl World {
         for (name, value) in self.settings.iter().filter(|(name, _)| *name != "auth.client_secret") {
             let (section, key) = name.split_once('.').unwrap_or(("", name));
             let value = toml_value(value);
-            sections.entry(section).or_default().push_str(&format!("{key} = {value}\n"));
+            writeln!(sections.entry(section).or_default(), "{key} = {value}").unwrap();
         }
         let mut toml = sections.remove("").unwrap_or_default();
         for (section, lines) in sections {
-            toml.push_str(&format!("[{section}]\n{lines}"));
+            write!(toml, "[{section}]\n{lines}").unwrap();
         }
         toml
     }
@@ -229,6 +230,16 @@ impl Daemon {
             assert!(start.elapsed() < DEADLINE, "it is not ready after {DEADLINE:?}");
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// What it told systemd since the last look, line by line.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let mut message = [0; 1024];
+        let mut lines = Vec::new();
+        while let Ok(length) = self.socket.try_recv(&mut message) {
+            lines.extend(String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned));
+        }
+        lines
     }
 
     /// The process.

@@ -42,12 +42,13 @@ const PHONES: [(&str, &str); 6] = [
 ];
 
 fn varied(number: usize) -> NewRow {
+    let units = i64::try_from(number).unwrap();
     let text = |offset: usize| format!("{} {number}", TEXTS[(number + offset) % TEXTS.len()]);
     let mut row = NewRow::new(match number % 5 {
         0 => format!("É'\"{number} 🧾; --"),
         _ => format!("2026/{number:03}"),
     });
-    let (quantity, price) = (1 + (number as i64 % 7), 250 * (1 + number as i64 % 40));
+    let (quantity, price) = (1 + units % 7, 250 * (1 + units % 40));
     row.items = json!([
         {"name": text(1), "quantity": quantity, "unitPrice": price, "description": text(2), "codeNatureRecette": "71531"},
         {"name": text(3), "quantity": 3, "unitPrice": 0, "codeNatureRecette": "7153 1/b"},
@@ -62,11 +63,11 @@ fn varied(number: usize) -> NewRow {
         2 => json!({"id": text(9), "name": text(10), "phoneNumber": null, "email": null}),
         _ => json!({"name": text(11), "phoneNumber": phone, "companyName": text(0)}),
     };
-    if number % 6 == 0 {
+    if number.is_multiple_of(6) {
         row.payment_modes =
             Some(json!([{"codeProvider": "WAVE", "amount": row.net_total}, {"codeProvider": "CARD"}]));
     }
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         row.redirect_url = Some(format!("https://127.0.0.1/retour?avis={number}&x=%C3%A9"));
     }
     row

@@ -1,4 +1,4 @@
-//! What goes first and what waits: priority, not_before, an open cancel, a row that replaces another.
+//! What goes first and what waits: priority, `not_before`, an open cancel, a row that replaces another.
 
 use std::time::Duration;
 
@@ -42,10 +42,10 @@ async fn equal_priorities_go_oldest_first() {
     let mut daemon = world.start().await;
     daemon.stop().await;
     let mut app = world.application().await;
-    let rows: Vec<_> = (0..30_usize)
+    let rows: Vec<_> = (0..30_i64)
         .map(|number| {
             let mut row = NewRow::new(format!("{}-{number:02}", number % 3));
-            row.priority = (number % 3) as i64;
+            row.priority = number % 3;
             row
         })
         .collect();

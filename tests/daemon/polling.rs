@@ -166,8 +166,8 @@ async fn an_unknown_word_changes_nothing_is_kept_and_asked_again() {
 async fn an_absurd_word_is_kept_short_and_on_one_line() {
     let world = World::new().await;
     let (mut daemon, mut app) = one(&world).await;
-    let word = format!("PAID\nCANCELED\u{1b}[31m{}", "x".repeat(20_000));
-    world.sim.add_fault(Rule::always(Operation::Status, Fault::UnknownStatus { word }));
+    let absurd = format!("PAID\nCANCELED\u{1b}[31m{}", "x".repeat(20_000));
+    world.sim.add_fault(Rule::always(Operation::Status, Fault::UnknownStatus { word: absurd }));
     until("the row says so", async || app.row("A-1").await.last_error.is_some()).await;
     let error = app.row("A-1").await.last_error.unwrap();
     assert!(!error.chars().any(char::is_control), "{error:?}");

@@ -3,12 +3,12 @@
 
 use axum::{Json, Router, body::Bytes, http::HeaderMap, http::StatusCode, routing::post};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tresorpayd::simulator::{ErrorBody, Fault, Operation, Outage, Rule};
 
 use crate::{
     audit::audit,
-    harness::{Daemon, SECRET, World, until},
+    harness::{Daemon, SECRET, World, case, each, until},
+    peer::{GRANTED, Peer},
     rows::{Application, NewRow},
 };
 
@@ -137,13 +137,8 @@ async fn a_life_in(format: &str) {
 }
 
 #[tokio::test]
-async fn a_trace_log_in_text_tells_nothing_secret_or_personal() {
-    a_life_in("text").await;
-}
-
-#[tokio::test]
-async fn a_trace_log_in_json_tells_nothing_secret_or_personal() {
-    a_life_in("json").await;
+async fn a_trace_log_tells_nothing_secret_or_personal() {
+    each(["text", "json"].map(|format| case(format, a_life_in(format)))).await;
 }
 
 /// An echo that was cut to its longest allowed length must not end in half a name.
@@ -204,9 +199,6 @@ async fn a_wrong_secret_is_not_told_even_if_the_endpoint_echoes_it() {
     }
 }
 
-/// What the echoing platform grants as a token.
-const GRANTED: &str = "tok-0123456789abcdefghijklmnopqrstuvwxyz";
-
 /// A platform that sends a client's whole request back in its refusal, header and body.
 async fn emission_echoed(headers: HeaderMap, body: Bytes) -> (StatusCode, Json<Value>) {
     let authorization =
@@ -225,22 +217,14 @@ async fn emission_echoed(headers: HeaderMap, body: Bytes) -> (StatusCode, Json<V
 #[tokio::test]
 async fn a_token_and_a_secret_that_tresorpay_echoes_are_taken_out() {
     let mut world = World::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = format!("http://{}", listener.local_addr().unwrap());
-    let token =
-        || async { Json(json!({"access_token": GRANTED, "expires_in": 300, "token_type": "Bearer"})) };
-    let platform = Router::new()
-        .route("/token", post(token))
-        .route("/api/payment/create-notice-recette", post(emission_echoed));
-    let platform = tokio::spawn(async move { axum::serve(listener, platform).await });
-    world.set("api.base_url", &format!("{origin}/api")).set("auth.token_url", &format!("{origin}/token"));
+    let api = Router::new().route("/payment/create-notice-recette", post(emission_echoed));
+    let _peer = Peer::start(&mut world, api).await;
     world.set("log.level", "trace");
     let mut daemon = world.start().await;
     let mut app = world.application().await;
     app.insert(&[row("A-1")]).await;
     until("it is rejected", async || app.status("A-1").await == "REJECTED").await;
     daemon.stop().await;
-    platform.abort();
     let words = words(&daemon, &mut app).await;
     assert!(words.iter().any(|(_, text)| text.contains("error.REFUSED")), "{words:?}");
     nothing_of(&PERSONAL, &words);

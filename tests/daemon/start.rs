@@ -44,6 +44,22 @@ async fn one_daemon_per_database() {
     audit(&world, &mut app).await;
 }
 
+/// A link is another name, not another database.
+#[tokio::test]
+async fn one_daemon_per_database_whatever_its_name() {
+    let mut world = World::new().await;
+    let mut first = world.start().await;
+    let folder = world.dir.path().join("elsewhere");
+    fs::create_dir(&folder).unwrap();
+    let link = folder.join("link.db");
+    std::os::unix::fs::symlink(world.database(), &link).unwrap();
+    world.set("database.url", &format!("sqlite://{}", link.display()));
+    let log = refuses(&world, 1).await;
+    assert!(log.contains(&format!("pid {}", first.pid())), "{log}");
+    assert!(first.runs());
+    first.stop().await;
+}
+
 #[tokio::test]
 async fn a_database_of_another_origin_is_refused() {
     let mut world = World::new().await;
@@ -150,6 +166,44 @@ async fn a_database_with_attempts_and_no_mark_is_refused() {
     until("it says so", async || daemon.log().contains("mark")).await;
     holds_for(Duration::from_millis(1000), "nothing leaves", async || world.emissions() == 2).await;
     drop(daemon);
+    audit(&world, &mut app).await;
+}
+
+/// The database was lost and the mark was not: rows that applications write anew may have been billed already.
+#[tokio::test]
+async fn a_new_database_beside_an_old_mark_is_refused() {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.insert(&bulk(2)).await;
+    until("all are emitted", async || app.count("EMITTED").await == 2).await;
+    drop(app);
+    daemon.kill().await;
+    for file in files(&world.database()) {
+        let _ = fs::remove_file(file);
+    }
+    for _ in 0..2 {
+        let mut daemon = world.spawn();
+        until("it says so", async || daemon.log().contains("mark")).await;
+        assert_ne!(daemon.ended(DEADLINE).await, Ok(0));
+    }
+}
+
+/// `touch` and a careless `chmod` are put right.
+#[tokio::test]
+async fn an_empty_file_is_a_new_database_and_is_hidden_from_strangers() {
+    let world = World::new().await;
+    fs::write(world.database(), b"").unwrap();
+    fs::set_permissions(world.database(), fs::Permissions::from_mode(0o666)).unwrap();
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.insert(&bulk(1)).await;
+    until("it is emitted", async || app.count("EMITTED").await == 1).await;
+    for file in files(&world.database()) {
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "{} has mode {mode:o}", file.display());
+    }
+    daemon.stop().await;
     audit(&world, &mut app).await;
 }
 

@@ -25,7 +25,7 @@ async fn drains(signal: Signal) {
     let emitted = app.count("EMITTED").await;
     assert_eq!(emitted, world.sim.ledger().notices.len(), "all that left are recorded");
     assert_eq!((app.count("EMITTING").await, app.count("PENDING").await), (0, 40 - emitted));
-    assert!(emitted >= 8 && emitted < 40, "{emitted}");
+    assert!((8..40).contains(&emitted), "{emitted}");
     for attempt in app.attempts().await {
         assert!(attempt.started_at <= signaled, "{attempt:?} was claimed after the signal at {signaled}");
     }
@@ -121,4 +121,76 @@ async fn answers_are_recorded_within_the_grace_although_the_database_is_locked()
     assert_eq!(daemon.ended(Duration::from_secs(10)).await, Ok(0));
     assert_eq!(app.count("EMITTED").await, 5);
     audit(&world, &mut app).await;
+}
+
+/// What was about to be claimed when the signal came is not claimed once the lock is gone.
+#[tokio::test]
+async fn nothing_is_claimed_after_the_signal_although_the_database_was_locked_before_it() {
+    let mut world = World::new().await;
+    world.set("api.max_concurrency", "4");
+    let mut daemon = world.start().await;
+    let (mut app, mut other) = (world.application().await, world.application().await);
+    world.sim.set_latency(Duration::from_millis(300));
+    app.insert(&bulk(30)).await;
+    until("requests are under way", async || world.emissions() == 4).await;
+    other.run("BEGIN IMMEDIATE").await.unwrap();
+    until("all are answered", async || world.sim.counters().concurrent == 0).await;
+    daemon.signal(Signal::TERM);
+    until("it is stopping", async || daemon.log().contains("stopping")).await;
+    let left = world.emissions();
+    other.run("COMMIT").await.unwrap();
+    assert_eq!(daemon.ended(Duration::from_secs(15)).await, Ok(0), "{}", daemon.log());
+    assert_eq!(world.emissions(), left, "some left after the signal");
+    assert_eq!(app.count("PENDING").await + app.count("EMITTED").await, 30);
+    audit(&world, &mut app).await;
+}
+
+/// Who cannot wait asks twice: it ends at once, and what was under way is in doubt.
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    world.sim.add_fault(Rule::always(Operation::Emit, Fault::Lost { processed: true }));
+    app.insert(&bulk(3)).await;
+    until("requests are under way", async || world.emissions() == 3).await;
+    daemon.signal(Signal::TERM);
+    until("it is stopping", async || daemon.log().contains("stopping")).await;
+    daemon.signal(Signal::TERM);
+    let ended = daemon.ended(Duration::from_secs(2)).await;
+    assert_ne!(ended, Ok(0), "it did not end in order, and says so");
+    world.sim.clear_faults();
+    let mut daemon = world.start().await;
+    assert_eq!(app.count("UNCERTAIN").await, 3);
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
+/// What systemd is told: ready, a status, beats as often as it asks, stopping.
+#[tokio::test]
+async fn systemd_is_told_and_the_watchdog_fed() {
+    let mut world = World::new().await;
+    world.before = "WATCHDOG_USEC=1000000; export WATCHDOG_USEC;";
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    let start = Instant::now();
+    let mut last = start;
+    let mut beats = 0;
+    // A locked database is no reason to be killed: it answers readers.
+    app.run("BEGIN IMMEDIATE").await.unwrap();
+    until("it has beaten for some seconds", async || {
+        beats += daemon
+            .told()
+            .iter()
+            .filter(|line| *line == "WATCHDOG=1")
+            .inspect(|_| last = Instant::now())
+            .count();
+        assert!(last.elapsed() < Duration::from_secs(1), "no beat for a second");
+        start.elapsed() > Duration::from_secs(3)
+    })
+    .await;
+    assert!(beats >= 3, "{beats}");
+    app.run("ROLLBACK").await.unwrap();
+    daemon.stop().await;
+    assert!(daemon.told().iter().any(|line| line == "STOPPING=1"));
 }

@@ -87,7 +87,6 @@ async fn trickle(config: Config, rows: usize) -> (u64, u64) {
     (counters.requests(Operation::Token), counters.outcome(Operation::Emit, "401"))
 }
 
-#[tokio::test]
 async fn a_short_token_is_renewed_before_it_expires() {
     let (tokens, unauthorized) =
         trickle(Config { token_lifetime: Duration::from_secs(2), ..Config::default() }, 9).await;
@@ -96,14 +95,12 @@ async fn a_short_token_is_renewed_before_it_expires() {
 }
 
 /// The daemon believes it for longer than it holds; the 401 puts that right.
-#[tokio::test]
-async fn a_token_that_expires_without_saying_when_is_renewed_after_the_401() {
+async fn a_token_that_expires_without_saying_when() {
     let (expires_in, token_lifetime) = (ExpiresIn::Omitted, Duration::from_secs(1));
     let (tokens, _) = trickle(Config { expires_in, token_lifetime, ..Config::default() }, 7).await;
     assert!((2..=8).contains(&tokens), "{tokens}");
 }
 
-#[tokio::test]
 async fn a_lifetime_written_as_text_is_read() {
     let config =
         Config { expires_in: ExpiresIn::Text, token_lifetime: Duration::from_secs(2), ..Config::default() };
@@ -113,8 +110,7 @@ async fn a_lifetime_written_as_text_is_read() {
 }
 
 /// `expires_in` 0 for a token that holds for nearly a second: it must serve, and the endpoint not be flooded.
-#[tokio::test]
-async fn a_lifetime_of_zero_neither_stops_emission_nor_floods_the_endpoint() {
+async fn a_lifetime_of_zero() {
     let config = Config { token_lifetime: Duration::from_millis(900), ..Config::default() };
     let (tokens, _) = trickle(config, 6).await;
     assert!(tokens <= 30, "{tokens} token requests for 6 rows");
@@ -251,4 +247,15 @@ async fn credentials_of_every_character_by_form_and_by_basic() {
         audit(&world, &mut app).await;
     };
     each(["body", "basic"].map(|authentication| case(authentication, by(authentication)))).await;
+}
+
+#[tokio::test]
+async fn a_lifetime_of_any_kind_serves() {
+    each([
+        case("a_short_token_is_renewed_before_it_expires", a_short_token_is_renewed_before_it_expires()),
+        case("a_token_that_expires_without_saying_when", a_token_that_expires_without_saying_when()),
+        case("a_lifetime_written_as_text_is_read", a_lifetime_written_as_text_is_read()),
+        case("a_lifetime_of_zero", a_lifetime_of_zero()),
+    ])
+    .await;
 }
