@@ -109,7 +109,7 @@ async fn killed_again_and_again_nothing_is_lost_and_nothing_billed_twice() {
         let uncertain = app.count("UNCERTAIN").await;
         assert!(uncertain <= 8 * kill, "{uncertain} after {kill} kills");
     }
-    until("nothing waits", async || app.count("PENDING").await + app.count("EMITTING").await == 0).await;
+    until("nothing waits", async || app.waiting().await == 0).await;
     daemon.stop().await;
     assert_eq!(app.count("EMITTED").await + app.count("UNCERTAIN").await, ROWS);
     audit(&world, &mut app).await;
