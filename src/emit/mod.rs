@@ -31,6 +31,8 @@ use outcome::Outcomes;
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);
 /// After a look at the table that failed.
 const READ_RETRY: Duration = Duration::from_secs(1);
+/// While the queue is full, rows whose time has come join it this often.
+const PROMOTE_EVERY: Duration = Duration::from_millis(100);
 /// Other requests hold every slot: look again after this.
 const SLOT_WAIT: Duration = Duration::from_millis(50);
 
@@ -75,6 +77,8 @@ pub struct Emitter {
     full: bool,
     /// Nothing can be claimed before this instant, unless something wakes the worker.
     look_at: Instant,
+    /// When a claim last looked for rows whose time had come.
+    promoted_at: Instant,
     outcomes: Outcomes,
 }
 
@@ -111,6 +115,7 @@ impl Emitter {
             turn: None,
             full: false,
             look_at: Instant::now(),
+            promoted_at: Instant::now(),
         }
     }
 
@@ -182,7 +187,8 @@ impl Emitter {
         if records.is_empty() && budget.permits.is_empty() {
             return Ok(Some(budget.otherwise));
         }
-        let claim = (!budget.permits.is_empty()).then(|| self.claim(budget.permits.len()));
+        let asked = budget.permits.len();
+        let claim = (asked > 0).then(|| self.claim(asked));
         let writer = self.writer.clone();
         let commit = Box::pin(async move { writer.emit_turn(records, claim).await });
         self.turn = Some(Turn { commit, permits: budget.permits, probe: budget.probe });
@@ -282,10 +288,15 @@ impl Emitter {
         Budget { permits, probe, otherwise }
     }
 
-    fn claim(&self, limit: usize) -> Claim {
+    fn claim(&mut self, limit: usize) -> Claim {
+        let promote = !self.full || self.promoted_at.elapsed() >= PROMOTE_EVERY;
+        if promote {
+            self.promoted_at = Instant::now();
+        }
         Claim {
             limit,
             now: Timestamp::now(),
+            promote,
             max_attempts: self.options.max_attempts,
             max_uncertain: self.options.max_uncertain,
             default_code_client: self.options.defaults.code_client.clone(),

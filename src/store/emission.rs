@@ -15,6 +15,8 @@ pub struct Claim {
     pub limit: usize,
     /// Now.
     pub now: Timestamp,
+    /// Rows whose time has come are looked for too; not needed in every claim.
+    pub promote: bool,
     /// `emit.max_attempts`.
     pub max_attempts: u32,
     /// `emit.max_uncertain`: nothing is claimed while as many rows wait for a decision.

@@ -11,6 +11,7 @@ mod poll;
 mod queue;
 mod read;
 mod recovery;
+mod sharing;
 mod turn;
 mod writer;
 

@@ -1,7 +1,7 @@
 //! One turn of the emission: results of finished requests and the marks of the next ones, in one transaction.
 //!
-//! The statements of a turn go to SQLite's thread as one text, so that a turn costs one hand-over and not seven; each
-//! `?` takes the next argument. A limit is written `? + 0`: SQLite plans anew for each value of a bare parameter there,
+//! Statements go to SQLite's thread several in one text, so that a turn costs a few hand-overs and not dozens; each `?`
+//! takes the next argument. A limit is written `? + 0`: SQLite plans anew for each value of a bare parameter there,
 //! and with it compiles every trigger again.
 
 use std::collections::{HashMap, HashSet};
@@ -12,74 +12,28 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::{Claim, ClaimedRow, EmissionRecord, json, queue::due};
+use super::{Claim, ClaimedRow, EmissionRecord, queue::due};
 use crate::notice::{Status, TresorPayReference};
 
 /// Waiting rows that become due in one turn at the most; the rest follow in the next.
 const PROMOTE_AT_ONCE: i64 = 500;
 
-/// Fields of a record's JSON array, in the order of the statements below.
-type Fields<'a> = (
-    i64,
-    i64,
-    &'static str,
-    &'a str,
-    u8,
-    Option<String>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    String,
-    &'static str,
-    Option<u16>,
-    &'static str,
-    Option<&'a str>,
-    i64,
-    Option<&'a str>,
-);
-
-fn fields(record: &EmissionRecord) -> Fields<'_> {
-    (
-        record.outbox_id,
-        record.attempt_id,
-        record.to.as_str(),
-        &record.reason,
-        u8::from(record.counts),
-        record.next_attempt_at.map(|at| at.to_string()),
-        record.last_error(),
-        (record.to == Status::Emitted)
-            .then_some(record.tresorpay_reference.as_ref())
-            .flatten()
-            .map(TresorPayReference::as_str),
-        record.payment_url.as_deref(),
-        record.at.to_string(),
-        record.phase.as_str(),
-        record.http_status,
-        record.code.as_str(),
-        record.detail.as_deref(),
-        i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX),
-        record.tresorpay_reference.as_ref().map(TresorPayReference::as_str),
-    )
-}
-
-/// Only a row that is `EMITTING` by the very attempt that was answered takes the result.
-const RECORD_ROWS: &str = "
+/// Only a row that is `EMITTING` by the very attempt that was answered takes the result. One row a statement: an UPDATE
+/// of many needs a temporary table, which costs more than some rows.
+const RECORD_ROW: &str = "
     UPDATE outbox SET
-        status = r.value->>2, status_source = 'emit', status_reason = r.value->>3, updated_at = r.value->>9,
-        attempts = attempts + (r.value->>4), next_attempt_at = r.value->>5, last_error = r.value->>6,
-        tresorpay_reference = r.value->>7, payment_url = r.value->>8,
-        emitted_at = CASE WHEN r.value->>2 = 'EMITTED' THEN r.value->>9 ELSE emitted_at END
-    FROM json_each(?) AS r
-    WHERE outbox.id = r.value->>0 AND +outbox.status = 'EMITTING'
-      AND EXISTS (SELECT 1 FROM attempt AS a
-                  WHERE a.id = r.value->>1 AND a.outbox_id = outbox.id AND a.outcome IS NULL)";
+        status = ?, status_source = 'emit', status_reason = ?, updated_at = ?, attempts = attempts + ?,
+        next_attempt_at = ?, last_error = ?, tresorpay_reference = ?, payment_url = ?,
+        emitted_at = coalesce(?, emitted_at)
+    WHERE id = ? AND +status = 'EMITTING'
+      AND EXISTS (SELECT 1 FROM attempt AS a WHERE a.id = ? AND a.outbox_id = outbox.id AND a.outcome IS NULL)";
 
-const RECORD_ATTEMPTS: &str = "
-    UPDATE attempt SET
-        phase = r.value->>10, http_status = r.value->>11, outcome = r.value->>12, detail = r.value->>13,
-        duration_ms = r.value->>14, tresorpay_reference = r.value->>15
-    FROM json_each(?) AS r
-    WHERE attempt.id = r.value->>1 AND +attempt.outcome IS NULL";
+const RECORD_ATTEMPT: &str = "
+    UPDATE attempt SET phase = ?, http_status = ?, outcome = ?, detail = ?, duration_ms = ?, tresorpay_reference = ?
+    WHERE id = ? AND +outcome IS NULL";
+
+/// Records that go in one text, the most first; few sizes, so that the prepared statements stay few.
+const RECORDS_AT_ONCE: [usize; 4] = [8, 4, 2, 1];
 
 /// Rows whose time has come move to the claimable ones.
 const PROMOTE: &str = concat!(
@@ -138,76 +92,90 @@ pub(super) async fn turn(
     claim: Option<&Claim>,
     bracket: Bracket,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
-    let (sql, arguments) = script(records, claim, bracket)?;
-    let mut answers = conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
-    let mut claimed = Vec::new();
-    let mut attempts: HashMap<i64, i64> = HashMap::new();
-    let mut changed = Vec::new();
-    while let Some(answer) = answers.try_next().await? {
-        match answer {
-            Either::Right(row) if row.len() == ATTEMPT_COLUMNS => {
-                attempts.insert(row.try_get(0)?, row.try_get(1)?);
-            }
-            Either::Right(row) => claimed.push(claimed_row(&row)?),
-            Either::Left(done) => changed.push(done.rows_affected()),
+    let mut script = Script::default();
+    if bracket.begin {
+        script.statements.push("BEGIN IMMEDIATE");
+    }
+    let mut rest = records;
+    while let Some(size) = RECORDS_AT_ONCE.into_iter().find(|size| *size <= rest.len()) {
+        let (now, later) = rest.split_at(size);
+        for record in now {
+            script.add_record(record)?;
         }
+        script.run(conn).await?;
+        rest = later;
     }
-    for row in &mut claimed {
-        row.attempt_id = attempts.get(&row.outbox_id).copied().ok_or(sqlx::Error::RowNotFound)?;
+    if let Some(claim) = claim {
+        script.add_claim(claim)?;
     }
-    let recorded = changed.get(usize::from(bracket.begin)).copied().unwrap_or_default();
-    if !records.is_empty() && recorded != records.len() as u64 {
+    if bracket.commit {
+        script.statements.push("COMMIT");
+    }
+    script.run(conn).await?;
+    if script.recorded != records.len() as u64 {
         tracing::error!(
             answered = records.len(),
-            recorded,
+            recorded = script.recorded,
             "an answer came for a row that is no longer under way; it is kept in `attempt` only"
         );
     }
-    Ok(claimed)
+    let attempts = script.attempts;
+    for row in &mut script.claimed {
+        row.attempt_id = attempts.get(&row.outbox_id).copied().ok_or(sqlx::Error::RowNotFound)?;
+    }
+    Ok(script.claimed)
 }
 
-/// The turn's statements and, in their order, the arguments.
-fn script(
-    records: &[EmissionRecord],
-    claim: Option<&Claim>,
-    bracket: Bracket,
-) -> Result<(String, SqliteArguments), sqlx::Error> {
-    let mut statements = Vec::with_capacity(7);
-    let mut arguments = Arguments { list: SqliteArguments::default() };
-    if bracket.begin {
-        statements.push("BEGIN IMMEDIATE");
-    }
-    if !records.is_empty() {
-        let json = json(&records.iter().map(fields).collect::<Vec<_>>())?;
-        statements.extend([RECORD_ROWS, RECORD_ATTEMPTS]);
-        arguments.add(json.clone())?;
-        arguments.add(json)?;
-    }
-    if let Some(claim) = claim {
-        statements.extend([PROMOTE, CLAIM, START_ATTEMPTS]);
-        arguments.add_claim(claim)?;
-    }
-    if bracket.commit {
-        statements.push("COMMIT");
-    }
-    Ok((statements.join(";\n"), arguments.list))
+/// Statements to run next with, in their order, their arguments; and what those before them have told.
+#[derive(Default)]
+struct Script {
+    statements: Vec<&'static str>,
+    arguments: SqliteArguments,
+    recorded: u64,
+    claimed: Vec<ClaimedRow>,
+    attempts: HashMap<i64, i64>,
 }
 
-/// Arguments whose error is sqlx's own.
-struct Arguments {
-    list: SqliteArguments,
-}
-
-impl Arguments {
+impl Script {
     fn add<'q, T: Encode<'q, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> Result<(), sqlx::Error> {
-        self.list.add(value).map_err(sqlx::Error::Encode)
+        self.arguments.add(value).map_err(sqlx::Error::Encode)
+    }
+
+    /// In the order of [`RECORD_ROW`] and [`RECORD_ATTEMPT`].
+    fn add_record(&mut self, record: &EmissionRecord) -> Result<(), sqlx::Error> {
+        let emitted = record.to == Status::Emitted;
+        let at = record.at.to_string();
+        let answered = record.tresorpay_reference.as_ref().map(TresorPayReference::as_str);
+        self.statements.extend([RECORD_ROW, RECORD_ATTEMPT]);
+        self.add(record.to.as_str())?;
+        self.add(record.reason.clone())?;
+        self.add(at.clone())?;
+        self.add(i64::from(record.counts))?;
+        self.add(record.next_attempt_at.map(|at| at.to_string()))?;
+        self.add(record.last_error().map(str::to_owned))?;
+        self.add(answered.filter(|_| emitted).map(str::to_owned))?;
+        self.add(record.payment_url.clone())?;
+        self.add(emitted.then_some(at))?;
+        self.add(record.outbox_id)?;
+        self.add(record.attempt_id)?;
+        self.add(record.phase.as_str())?;
+        self.add(record.http_status.map(i64::from))?;
+        self.add(record.code.as_str())?;
+        self.add(record.detail.clone())?;
+        self.add(i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX))?;
+        self.add(answered.map(str::to_owned))?;
+        self.add(record.attempt_id)
     }
 
     /// In the order of [`PROMOTE`], [`CLAIM`] and [`START_ATTEMPTS`].
     fn add_claim(&mut self, claim: &Claim) -> Result<(), sqlx::Error> {
         let now = claim.now.to_string();
-        self.add(now.clone())?;
-        self.add(PROMOTE_AT_ONCE)?;
+        if claim.promote {
+            self.statements.push(PROMOTE);
+            self.add(now.clone())?;
+            self.add(PROMOTE_AT_ONCE)?;
+        }
+        self.statements.extend([CLAIM, START_ATTEMPTS]);
         self.add(now.clone())?;
         self.add(claim.max_attempts)?;
         self.add(claim.max_uncertain)?;
@@ -217,6 +185,32 @@ impl Arguments {
         self.add(claim.default_code_structure.clone())?;
         self.add(claim.base_url.clone())?;
         self.add(now)
+    }
+
+    /// Runs what was added since the last run.
+    async fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let statements = std::mem::take(&mut self.statements);
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let arguments = std::mem::take(&mut self.arguments);
+        let text = AssertSqlSafe(statements.join(";\n"));
+        let mut statement = statements.iter();
+        let mut answers = conn.fetch_many(sqlx::query_with(text, arguments));
+        while let Some(answer) = answers.try_next().await? {
+            match answer {
+                Either::Right(row) if row.len() == ATTEMPT_COLUMNS => {
+                    self.attempts.insert(row.try_get(0)?, row.try_get(1)?);
+                }
+                Either::Right(row) => self.claimed.push(claimed_row(&row)?),
+                Either::Left(done) => {
+                    if statement.next() == Some(&RECORD_ROW) {
+                        self.recorded += done.rows_affected();
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
+    sharing::Sharing,
     turn::{self, Bracket},
 };
 use crate::{clock::Timestamp, pace::Backoff};
@@ -109,8 +110,15 @@ impl Writer {
         mark: Mark,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let task =
-            WriterTask { options, conn: Some(conn), mark, mark_synced: Instant::now(), mark_dirty: false };
+        let task = WriterTask {
+            options,
+            conn: Some(conn),
+            mark,
+            mark_synced: Instant::now(),
+            mark_dirty: false,
+            sharing: Sharing::new(std::time::Instant::now()),
+            held: Duration::ZERO,
+        };
         (Self { queue }, task.run(inbox))
     }
 
@@ -147,6 +155,9 @@ struct WriterTask {
     mark: Mark,
     mark_synced: Instant,
     mark_dirty: bool,
+    sharing: Sharing,
+    /// How long the last commit held the lock, at most.
+    held: Duration,
 }
 
 impl WriterTask {
@@ -169,6 +180,23 @@ impl WriterTask {
                 return Ok(());
             }
             self.commit(std::mem::take(&mut group)).await?;
+            self.leave_room().await;
+        }
+    }
+
+    /// Leaves the lock to the applications that write too.
+    async fn leave_room(&mut self) {
+        let now = std::time::Instant::now();
+        if self.sharing.wants_look(now)
+            && let Some(conn) = &mut self.conn
+            && let Ok(version) = sqlx::query_as("PRAGMA data_version").fetch_one(conn).await
+        {
+            let (version,): (i64,) = version;
+            self.sharing.looked(now, version);
+        }
+        let pause = self.sharing.pause_after(now, self.held);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -208,8 +236,10 @@ impl WriterTask {
         let mut reported = started;
         let mut failures = 0;
         loop {
+            let tried = Instant::now();
             let error = match self.try_once(group).await {
                 Ok(()) => {
+                    self.held = tried.elapsed();
                     if reported != started {
                         tracing::info!(
                             seconds = started.elapsed().as_secs_f64(),
