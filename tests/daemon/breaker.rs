@@ -91,10 +91,7 @@ async fn a_wrong_base_url_makes_no_doubt_and_few_requests() {
     app.insert(&bulk(100)).await;
     let told = "SELECT count(*) FROM outbox WHERE last_error LIKE 'misdirected: %'";
     until("rows say so", async || app.number(told).await > 0).await;
-    holds_for(Duration::from_secs(2), "all wait", async || {
-        app.count("PENDING").await + app.count("EMITTING").await == 100
-    })
-    .await;
+    holds_for(Duration::from_millis(1500), "all wait", async || app.waiting().await == 100).await;
     let asked = world.sim.counters().requests(Operation::Other);
     assert!(asked <= (FAILURES + CONCURRENCY + PROBES) as u64, "{asked} requests");
     daemon.stop().await;
@@ -119,7 +116,7 @@ async fn emission_stops_while_too_many_wait_for_a_decision() {
     let mut urgent = NewRow::new("URGENT");
     urgent.priority = 9;
     app.insert(&[urgent]).await;
-    holds_for(Duration::from_secs(2), "nothing leaves", async || world.emissions() == left).await;
+    holds_for(Duration::from_millis(1300), "nothing leaves", async || world.emissions() == left).await;
     daemon.stop().await;
     let mut daemon = world.start().await;
     holds_for(Duration::from_secs(1), "nor after a restart", async || world.emissions() == left).await;

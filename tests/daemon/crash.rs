@@ -6,7 +6,7 @@ use tresorpayd::simulator::{Fault, Operation, Rule};
 
 use crate::{
     audit::audit,
-    harness::{World, holds_for, until},
+    harness::{World, case, each, holds_for, until},
     rows::{NewRow, bulk},
 };
 
@@ -109,14 +109,13 @@ async fn killed_again_and_again_nothing_is_lost_and_nothing_billed_twice() {
         let uncertain = app.count("UNCERTAIN").await;
         assert!(uncertain <= 8 * kill, "{uncertain} after {kill} kills");
     }
-    until("nothing waits", async || app.count("PENDING").await + app.count("EMITTING").await == 0).await;
+    until("nothing waits", async || app.waiting().await == 0).await;
     daemon.stop().await;
     assert_eq!(app.count("EMITTED").await + app.count("UNCERTAIN").await, ROWS);
     audit(&world, &mut app).await;
 }
 
 /// An application keeps the write lock for longer than any `busy_timeout` while answers come in.
-#[tokio::test]
 async fn a_database_locked_for_seconds_loses_and_doubles_nothing() {
     let world = World::new().await;
     world.sim.set_latency(Duration::from_millis(400));
@@ -138,7 +137,6 @@ async fn a_database_locked_for_seconds_loses_and_doubles_nothing() {
 }
 
 /// The same at the start: the lock is an application's business and ends by itself.
-#[tokio::test]
 async fn a_database_locked_at_the_start_delays_it() {
     let world = World::new().await;
     let mut daemon = world.start().await;
@@ -155,4 +153,16 @@ async fn a_database_locked_at_the_start_delays_it() {
     assert_eq!(app.status("A-1").await, "UNCERTAIN");
     daemon.stop().await;
     audit(&world, &mut app).await;
+}
+
+#[tokio::test]
+async fn a_locked_database_costs_time_and_nothing_else() {
+    each([
+        case(
+            "a_database_locked_for_seconds_loses_and_doubles_nothing",
+            a_database_locked_for_seconds_loses_and_doubles_nothing(),
+        ),
+        case("a_database_locked_at_the_start_delays_it", a_database_locked_at_the_start_delays_it()),
+    ])
+    .await;
 }

@@ -43,7 +43,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
     limit(&daemon, Resource::Fsize, Some(4096));
     until("all are answered", async || world.sim.counters().concurrent == 0).await;
     let left = world.emissions();
-    holds_for(Duration::from_secs(2), "it waits, and sends nothing", async || {
+    holds_for(Duration::from_millis(1200), "it waits, and sends nothing", async || {
         daemon.runs() && world.emissions() == left
     })
     .await;

@@ -115,7 +115,7 @@ async fn a_pause_holds_back_status_requests_too() {
     let asked = |world: &World| world.sim.counters().requests(Operation::Status);
     let before = asked(&world);
     until("they are asked about one by one", async || asked(&world) > before).await;
-    let (retry_after, message, title) = (Some("3".to_owned()), None, None);
+    let (retry_after, message, title) = (Some("2".to_owned()), None, None);
     let fault =
         Fault::Status { code: 429, processed: false, retry_after, body: ErrorBody::Empty, message, title };
     world.sim.add_fault(Rule::once(Operation::Emit, fault));
@@ -124,12 +124,12 @@ async fn a_pause_holds_back_status_requests_too() {
     until("one emission was told to wait", async || app.number(told).await == 1).await;
     let since = Utc::now();
     let before = asked(&world);
-    holds_for(Duration::from_millis(1500), "only what was under way is asked", async || {
+    holds_for(Duration::from_millis(1300), "only what was under way is asked", async || {
         asked(&world) <= before + 8
     })
     .await;
     until("it is emitted afterwards", async || app.status("TOLD").await == "EMITTED").await;
-    assert!(Utc::now() - since >= TimeDelta::milliseconds(2500));
+    assert!(Utc::now() - since >= TimeDelta::milliseconds(1700));
     until("and polling goes on", async || asked(&world) > before + 8).await;
     daemon.stop().await;
     audit(&world, &mut app).await;

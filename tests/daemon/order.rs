@@ -175,7 +175,7 @@ async fn a_row_with_an_open_cancel_is_never_emitted() {
     }
     app.insert(&bulk(5)).await;
     until("the others are emitted", async || app.count("EMITTED").await == 5).await;
-    holds_for(Duration::from_millis(1200), "no canceled row is emitted", async || world.emissions() == 5)
+    holds_for(Duration::from_millis(900), "no canceled row is emitted", async || world.emissions() == 5)
         .await;
     assert_eq!(app.count("PENDING").await + app.count("CANCELED").await, 20);
     audit(&world, &mut app).await;
@@ -193,7 +193,7 @@ async fn a_row_that_replaces_a_live_one_is_not_emitted_beside_it() {
     right.replaces = Some("WRONG".to_owned());
     app.insert(&[right, NewRow::new("NEXT")]).await;
     until("the next row is emitted", async || app.status("NEXT").await == "EMITTED").await;
-    holds_for(Duration::from_millis(1200), "only one of the two is live", async || {
+    holds_for(Duration::from_millis(900), "only one of the two is live", async || {
         let ledger = world.sim.ledger();
         ledger.live("WRONG") + ledger.live("RIGHT") <= 1
     })
@@ -214,7 +214,7 @@ async fn a_row_that_replaces_a_paid_one_is_never_emitted() {
     let mut right = NewRow::new("RIGHT").amount(900);
     right.replaces = Some("PAID".to_owned());
     app.insert(&[right]).await;
-    holds_for(Duration::from_millis(1200), "it is not emitted", async || world.sim.notice("RIGHT").is_none())
+    holds_for(Duration::from_millis(900), "it is not emitted", async || world.sim.notice("RIGHT").is_none())
         .await;
     assert_eq!(world.sim.notice("PAID").unwrap().status, NoticeStatus::Paid);
     audit(&world, &mut app).await;

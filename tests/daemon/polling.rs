@@ -120,7 +120,6 @@ async fn one_bad_reference_does_not_spoil_its_batch() {
 }
 
 /// TresorPay does not know the notice any more: that is told, changes nothing, and polling goes on.
-#[tokio::test]
 async fn a_notice_that_tresorpay_does_not_know_keeps_its_status() {
     let world = World::new().await;
     let (mut daemon, mut app) = one(&world).await;
@@ -138,7 +137,6 @@ async fn a_notice_that_tresorpay_does_not_know_keeps_its_status() {
     audit(&world, &mut app).await;
 }
 
-#[tokio::test]
 async fn an_unknown_word_changes_nothing_is_kept_and_asked_again() {
     let world = World::new().await;
     let (mut daemon, mut app) = one(&world).await;
@@ -162,7 +160,6 @@ async fn an_unknown_word_changes_nothing_is_kept_and_asked_again() {
 }
 
 /// `last_error` stays one line that a person can read, whatever stands in place of a word.
-#[tokio::test]
 async fn an_absurd_word_is_kept_short_and_on_one_line() {
     let world = World::new().await;
     let (mut daemon, mut app) = one(&world).await;
@@ -177,7 +174,6 @@ async fn an_absurd_word_is_kept_short_and_on_one_line() {
     audit(&world, &mut app).await;
 }
 
-#[tokio::test]
 async fn other_words_for_paid_and_canceled_are_known() {
     let world = World::new().await;
     let (mut daemon, mut app) = one(&world).await;
@@ -209,7 +205,6 @@ async fn other_words_for_paid_and_canceled_are_known() {
     audit(&world, &mut app).await;
 }
 
-#[tokio::test]
 async fn a_notice_canceled_at_tresorpay_becomes_canceled() {
     let world = World::new().await;
     let (mut daemon, mut app) = one(&world).await;
@@ -227,7 +222,6 @@ async fn a_notice_canceled_at_tresorpay_becomes_canceled() {
     audit(&world, &mut app).await;
 }
 
-#[tokio::test]
 async fn nothing_is_asked_before_the_first_delay() {
     let mut world = World::new().await;
     world.set("poll.first_delay", "2s").set("poll.max_delay", "2s");
@@ -282,7 +276,6 @@ async fn a_broken_status_endpoint_changes_nothing_and_stops_nobody() {
     .await;
 }
 
-#[tokio::test]
 async fn an_old_unpaid_notice_is_given_up_and_the_row_says_how_to_ask() {
     let mut world = World::new().await;
     world.set("poll.give_up_after", "1s");
@@ -298,4 +291,30 @@ async fn an_old_unpaid_notice_is_given_up_and_the_row_says_how_to_ask() {
     .await;
     daemon.stop().await;
     audit(&world, &mut app).await;
+}
+
+#[tokio::test]
+async fn what_tresorpay_says_of_one_notice() {
+    each([
+        case(
+            "a_notice_that_tresorpay_does_not_know_keeps_its_status",
+            a_notice_that_tresorpay_does_not_know_keeps_its_status(),
+        ),
+        case(
+            "an_unknown_word_changes_nothing_is_kept_and_asked_again",
+            an_unknown_word_changes_nothing_is_kept_and_asked_again(),
+        ),
+        case("an_absurd_word_is_kept_short_and_on_one_line", an_absurd_word_is_kept_short_and_on_one_line()),
+        case("other_words_for_paid_and_canceled_are_known", other_words_for_paid_and_canceled_are_known()),
+        case(
+            "a_notice_canceled_at_tresorpay_becomes_canceled",
+            a_notice_canceled_at_tresorpay_becomes_canceled(),
+        ),
+        case("nothing_is_asked_before_the_first_delay", nothing_is_asked_before_the_first_delay()),
+        case(
+            "an_old_unpaid_notice_is_given_up_and_the_row_says_how_to_ask",
+            an_old_unpaid_notice_is_given_up_and_the_row_says_how_to_ask(),
+        ),
+    ])
+    .await;
 }

@@ -189,6 +189,13 @@ impl Application {
         usize::try_from(row.0).unwrap()
     }
 
+    /// How many rows wait to be emitted or are under way: one look, since a row moves between the two.
+    pub(crate) async fn waiting(&mut self) -> usize {
+        let waiting =
+            self.number("SELECT count(*) FROM outbox WHERE status IN ('PENDING', 'EMITTING')").await;
+        usize::try_from(waiting).unwrap()
+    }
+
     /// All rows in the order of their insertion.
     pub(crate) async fn rows(&mut self) -> Vec<Row> {
         sqlx::query_as("SELECT * FROM outbox ORDER BY id").fetch_all(&mut self.conn).await.unwrap()

@@ -211,7 +211,7 @@ async fn an_api_that_refuses_every_token_is_reported_and_not_flooded() {
     let reported =
         "SELECT count(*) FROM outbox WHERE status = 'PENDING' AND last_error LIKE 'unauthorized:%'";
     until("rows say so", async || app.number(reported).await > 0).await;
-    holds_for(Duration::from_millis(2500), "nothing is in doubt", async || app.count("UNCERTAIN").await == 0)
+    holds_for(Duration::from_millis(1500), "nothing is in doubt", async || app.count("UNCERTAIN").await == 0)
         .await;
     assert_eq!(app.number("SELECT sum(attempts) FROM outbox").await, 0);
     let counters = world.sim.counters();
