@@ -33,8 +33,6 @@ const FALLBACK_WAKE: Duration = Duration::from_secs(30);
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// While the queue is full, rows whose time has come join it this often.
 const PROMOTE_EVERY: Duration = Duration::from_millis(100);
-/// Other requests hold every slot: look again after this.
-const SLOT_WAIT: Duration = Duration::from_millis(50);
 
 /// What the emission needs of the settings.
 #[derive(Debug, Clone)]
@@ -58,6 +56,8 @@ pub struct EmitOptions {
 enum Wait {
     /// This instant, a wake-up, or the end of a request.
     Until(Instant),
+    /// A slot: other requests hold every one.
+    Slot,
     /// A token: there is work and nothing to send it with.
     Token,
 }
@@ -75,6 +75,8 @@ pub struct Emitter {
     turn: Option<Turn>,
     /// The last claim took all it asked for: there is more, and no need to look.
     full: bool,
+    /// The slot that was waited for.
+    slot: Option<Permit>,
     /// Nothing can be claimed before this instant, unless something wakes the worker.
     look_at: Instant,
     /// When a claim last looked for rows whose time had come.
@@ -114,6 +116,7 @@ impl Emitter {
             answered: Vec::new(),
             turn: None,
             full: false,
+            slot: None,
             look_at: Instant::now(),
             promoted_at: Instant::now(),
         }
@@ -140,6 +143,11 @@ impl Emitter {
                 Wait::Until(at) => tokio::select! {
                     () = wake.notified() => self.look_at = Instant::now(),
                     () = tokio::time::sleep_until(at.into()) => self.look_at = Instant::now(),
+                    () = shutdown.cancelled(), if !stopping => {}
+                    Some(finished) = self.in_flight.join_next() => self.collect(finished),
+                },
+                Wait::Slot => tokio::select! {
+                    permit = self.pace.next_permit() => self.slot = Some(permit),
                     () = shutdown.cancelled(), if !stopping => {}
                     Some(finished) = self.in_flight.join_next() => self.collect(finished),
                 },
@@ -237,6 +245,7 @@ impl Emitter {
     /// How many requests may leave now, with their slots taken.
     async fn budget(&mut self, claim_more: bool) -> Result<Budget, StoreError> {
         let now = Instant::now();
+        let slot = self.slot.take();
         if !claim_more {
             return Ok(Budget::none(Wait::Until(far())));
         }
@@ -268,14 +277,14 @@ impl Emitter {
             Allowance::NotBefore(at) => return Ok(Budget::none(Wait::Until(at))),
             Allowance::ProbeUnderWay => return Ok(Budget::none(Wait::Until(now + FALLBACK_WAKE))),
         };
-        Ok(self.take_slots(most, probe, now))
+        Ok(self.take_slots(slot, most, probe, now))
     }
 
-    fn take_slots(&self, most: usize, probe: bool, now: Instant) -> Budget {
+    fn take_slots(&self, mut slot: Option<Permit>, most: usize, probe: bool, now: Instant) -> Budget {
         let mut permits = Vec::new();
-        let mut otherwise = Wait::Until(now + SLOT_WAIT);
+        let mut otherwise = Wait::Slot;
         while permits.len() < most {
-            let Some(permit) = self.pace.try_permit() else { break };
+            let Some(permit) = slot.take().or_else(|| self.pace.try_permit()) else { break };
             if let Err(wait) = self.pace.take_token() {
                 otherwise = Wait::Until(now + wait);
                 break;
