@@ -22,7 +22,7 @@ use crate::{
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
     store::{Claim, ClaimedRow, EmissionRecord, NextDue, Reads, StoreError, Writer},
-    tresorpay::{Exchange, Health, TresorPay},
+    tresorpay::{Exchange, Health, TresorPay, Unsent},
 };
 
 use outcome::Outcomes;
@@ -130,7 +130,7 @@ impl Emitter {
             if let Some(turn) = &mut self.turn {
                 tokio::select! {
                     biased;
-                    claimed = &mut turn.commit => self.end_turn(claimed?, !stopping).await?,
+                    claimed = &mut turn.commit => self.end_turn(claimed?, !shutdown.is_cancelled()).await?,
                     Some(finished) = self.in_flight.join_next() => self.collect(finished),
                 }
                 continue;
@@ -221,7 +221,7 @@ impl Emitter {
         let claimed: Vec<_> = claimed.into_iter().zip(permits).collect();
         let begun = if self.answered.is_empty() { Ok(None) } else { self.begin_turn(claim_more).await };
         for (row, permit) in claimed {
-            self.send(row, permit);
+            self.send(row, permit, claim_more);
         }
         begun.map(drop)
     }
@@ -314,13 +314,15 @@ impl Emitter {
         }
     }
 
-    fn send(&mut self, row: ClaimedRow, permit: Permit) {
+    /// Sends it; one that was claimed while the signal to stop came does not leave any more.
+    fn send(&mut self, row: ClaimedRow, permit: Permit, may_leave: bool) {
         let (api, options) = (self.api.clone(), Arc::clone(&self.options));
         self.in_flight.spawn(async move {
             let started = Instant::now();
             let (outbox_id, attempt_id) = (row.outbox_id, row.attempt_id);
             let outcome = match outcome::notice(row, &options.defaults) {
-                Ok(notice) => Ok((api.emit(&notice).await, Box::new(notice))),
+                Ok(notice) if may_leave => Ok((api.emit(&notice).await, Box::new(notice))),
+                Ok(notice) => Ok((Exchange::Unsent(Unsent::ShuttingDown), Box::new(notice))),
                 Err(invalid) => Err(invalid),
             };
             let (duration, at) = (started.elapsed(), Timestamp::now());
