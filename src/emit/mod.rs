@@ -77,6 +77,8 @@ pub struct Emitter {
     full: bool,
     /// The slot that was waited for.
     slot: Option<Permit>,
+    /// It was told that `emit.max_uncertain` has stopped emission.
+    told_stopped: bool,
     /// Nothing can be claimed before this instant, unless something wakes the worker.
     look_at: Instant,
     /// When a claim last looked for rows whose time had come.
@@ -117,6 +119,7 @@ impl Emitter {
             turn: None,
             full: false,
             slot: None,
+            told_stopped: false,
             look_at: Instant::now(),
             promoted_at: Instant::now(),
         }
@@ -213,6 +216,7 @@ impl Emitter {
                 // What is due is held back: by a doubt too many, by a row it replaces, by an open cancel.
                 self.look_at = far();
             }
+            self.tell_stopped(claimed.is_empty()).await;
         }
         self.pace.return_tokens(asked - claimed.len());
         if claimed.is_empty() && probe {
@@ -224,6 +228,23 @@ impl Emitter {
             self.send(row, permit, claim_more);
         }
         begun.map(drop)
+    }
+
+    /// Says once that too many doubts stopped emission, and once that it goes on.
+    async fn tell_stopped(&mut self, nothing_claimed: bool) {
+        // A look that fails is reported by the next turn's own.
+        let uncertain =
+            if nothing_claimed { self.reads.queue().await.map_or(0, |queue| queue.uncertain) } else { 0 };
+        let stopped = uncertain >= i64::from(self.options.max_uncertain);
+        if stopped && !self.told_stopped {
+            tracing::warn!(
+                uncertain,
+                "emission has stopped: emit.max_uncertain rows wait for a decision, see `tresorpayd list --status UNCERTAIN`"
+            );
+        } else if self.told_stopped && !nothing_claimed {
+            tracing::info!("emission goes on: fewer than emit.max_uncertain rows wait for a decision");
+        }
+        self.told_stopped = stopped || (self.told_stopped && nothing_claimed);
     }
 
     /// Judges the answer; it is recorded in the next turn.
