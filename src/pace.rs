@@ -84,6 +84,8 @@ struct Sides {
 #[derive(Clone)]
 pub struct Pace {
     concurrency: Arc<Semaphore>,
+    /// Status requests at once: half of all, so that they leave room to emissions.
+    status: Arc<Semaphore>,
     max_concurrency: usize,
     rate: Option<Arc<DefaultDirectRateLimiter>>,
     backoff: Backoff,
@@ -94,6 +96,7 @@ pub struct Pace {
 /// The right to have one request under way; ends when dropped.
 pub struct Permit {
     _slot: OwnedSemaphorePermit,
+    _status: Option<OwnedSemaphorePermit>,
 }
 
 impl Pace {
@@ -106,6 +109,7 @@ impl Pace {
     ) -> Self {
         Self {
             concurrency: Arc::new(Semaphore::new(max_concurrency)),
+            status: Arc::new(Semaphore::new(max_concurrency.div_ceil(2))),
             max_concurrency,
             rate: requests_per_second.map(|rate| Arc::new(RateLimiter::direct(Quota::per_second(rate)))),
             backoff,
@@ -195,21 +199,39 @@ impl Pace {
     /// A slot if one is free at once.
     pub fn try_permit(&self) -> Option<Permit> {
         let slot = Arc::clone(&self.concurrency).try_acquire_owned().ok()?;
-        Some(Permit { _slot: slot })
+        Some(Permit { _slot: slot, _status: None })
     }
 
-    /// Waits for a slot and for the rate limit.
-    pub async fn permit(&self) -> Permit {
-        let slot = loop {
-            // The semaphore is never closed, so this only ever succeeds.
-            if let Ok(slot) = Arc::clone(&self.concurrency).acquire_owned().await {
-                break slot;
+    /// Waits for a slot, in turn with all others who wait.
+    pub async fn next_permit(&self) -> Permit {
+        Permit { _slot: acquire(&self.concurrency).await, _status: None }
+    }
+
+    /// Waits until a status request may leave: for the end of a pause, a slot and the rate limit.
+    pub async fn status_permit(&self) -> Permit {
+        let status = acquire(&self.status).await;
+        loop {
+            while let Some(until) = self.paused_until(Instant::now()) {
+                tokio::time::sleep_until(until.into()).await;
             }
-        };
-        while let Err(wait) = self.take_token() {
-            tokio::time::sleep(wait).await;
+            let slot = acquire(&self.concurrency).await;
+            if self.paused_until(Instant::now()).is_some() {
+                continue;
+            }
+            match self.take_token() {
+                Ok(()) => return Permit { _slot: slot, _status: Some(status) },
+                Err(wait) => {
+                    // Who waits for the rate does not keep a slot from others.
+                    drop(slot);
+                    tokio::time::sleep(wait).await;
+                }
+            }
         }
-        Permit { _slot: slot }
+    }
+
+    /// TresorPay asked to wait until this instant, which is to come.
+    fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.lock().paused_until.filter(|until| now < *until)
     }
 
     /// Takes one request from the rate limit, or says how long until there is one.
@@ -233,6 +255,15 @@ impl Pace {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Sides> {
         self.sides.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn acquire(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    loop {
+        // The semaphore is never closed, so this only ever succeeds.
+        if let Ok(slot) = Arc::clone(slots).acquire_owned().await {
+            return slot;
+        }
     }
 }
 

@@ -156,7 +156,7 @@ impl Poller {
         let references: Vec<TresorPayReference> =
             batch.iter().map(|notice| notice.reference.clone()).collect();
         let reports = {
-            let _permit = self.pace.permit().await;
+            let _permit = self.pace.status_permit().await;
             self.api.statuses(&references).await
         };
         self.report(reports.as_ref().err());
@@ -179,7 +179,7 @@ impl Poller {
         let mut records = Vec::with_capacity(notices.len());
         for notice in notices {
             let told = {
-                let _permit = self.pace.permit().await;
+                let _permit = self.pace.status_permit().await;
                 self.api.status(&notice.reference).await
             };
             self.report(told.as_ref().err());

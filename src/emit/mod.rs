@@ -22,7 +22,7 @@ use crate::{
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
     store::{Claim, ClaimedRow, EmissionRecord, NextDue, Reads, StoreError, Writer},
-    tresorpay::{Exchange, Health, TresorPay},
+    tresorpay::{Exchange, Health, TresorPay, Unsent},
 };
 
 use outcome::Outcomes;
@@ -33,8 +33,6 @@ const FALLBACK_WAKE: Duration = Duration::from_secs(30);
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// While the queue is full, rows whose time has come join it this often.
 const PROMOTE_EVERY: Duration = Duration::from_millis(100);
-/// Other requests hold every slot: look again after this.
-const SLOT_WAIT: Duration = Duration::from_millis(50);
 
 /// What the emission needs of the settings.
 #[derive(Debug, Clone)]
@@ -58,6 +56,8 @@ pub struct EmitOptions {
 enum Wait {
     /// This instant, a wake-up, or the end of a request.
     Until(Instant),
+    /// A slot: other requests hold every one.
+    Slot,
     /// A token: there is work and nothing to send it with.
     Token,
 }
@@ -75,6 +75,10 @@ pub struct Emitter {
     turn: Option<Turn>,
     /// The last claim took all it asked for: there is more, and no need to look.
     full: bool,
+    /// The slot that was waited for.
+    slot: Option<Permit>,
+    /// It was told that `emit.max_uncertain` has stopped emission.
+    told_stopped: bool,
     /// Nothing can be claimed before this instant, unless something wakes the worker.
     look_at: Instant,
     /// When a claim last looked for rows whose time had come.
@@ -114,6 +118,8 @@ impl Emitter {
             answered: Vec::new(),
             turn: None,
             full: false,
+            slot: None,
+            told_stopped: false,
             look_at: Instant::now(),
             promoted_at: Instant::now(),
         }
@@ -127,7 +133,7 @@ impl Emitter {
             if let Some(turn) = &mut self.turn {
                 tokio::select! {
                     biased;
-                    claimed = &mut turn.commit => self.end_turn(claimed?, !stopping).await?,
+                    claimed = &mut turn.commit => self.end_turn(claimed?, !shutdown.is_cancelled()).await?,
                     Some(finished) = self.in_flight.join_next() => self.collect(finished),
                 }
                 continue;
@@ -140,6 +146,11 @@ impl Emitter {
                 Wait::Until(at) => tokio::select! {
                     () = wake.notified() => self.look_at = Instant::now(),
                     () = tokio::time::sleep_until(at.into()) => self.look_at = Instant::now(),
+                    () = shutdown.cancelled(), if !stopping => {}
+                    Some(finished) = self.in_flight.join_next() => self.collect(finished),
+                },
+                Wait::Slot => tokio::select! {
+                    permit = self.pace.next_permit() => self.slot = Some(permit),
                     () = shutdown.cancelled(), if !stopping => {}
                     Some(finished) = self.in_flight.join_next() => self.collect(finished),
                 },
@@ -205,6 +216,7 @@ impl Emitter {
                 // What is due is held back: by a doubt too many, by a row it replaces, by an open cancel.
                 self.look_at = far();
             }
+            self.tell_stopped(claimed.is_empty()).await;
         }
         self.pace.return_tokens(asked - claimed.len());
         if claimed.is_empty() && probe {
@@ -213,9 +225,26 @@ impl Emitter {
         let claimed: Vec<_> = claimed.into_iter().zip(permits).collect();
         let begun = if self.answered.is_empty() { Ok(None) } else { self.begin_turn(claim_more).await };
         for (row, permit) in claimed {
-            self.send(row, permit);
+            self.send(row, permit, claim_more);
         }
         begun.map(drop)
+    }
+
+    /// Says once that too many doubts stopped emission, and once that it goes on.
+    async fn tell_stopped(&mut self, nothing_claimed: bool) {
+        // A look that fails is reported by the next turn's own.
+        let uncertain =
+            if nothing_claimed { self.reads.queue().await.map_or(0, |queue| queue.uncertain) } else { 0 };
+        let stopped = uncertain >= i64::from(self.options.max_uncertain);
+        if stopped && !self.told_stopped {
+            tracing::warn!(
+                uncertain,
+                "emission has stopped: emit.max_uncertain rows wait for a decision, see `tresorpayd list --status UNCERTAIN`"
+            );
+        } else if self.told_stopped && !nothing_claimed {
+            tracing::info!("emission goes on: fewer than emit.max_uncertain rows wait for a decision");
+        }
+        self.told_stopped = stopped || (self.told_stopped && nothing_claimed);
     }
 
     /// Judges the answer; it is recorded in the next turn.
@@ -237,6 +266,7 @@ impl Emitter {
     /// How many requests may leave now, with their slots taken.
     async fn budget(&mut self, claim_more: bool) -> Result<Budget, StoreError> {
         let now = Instant::now();
+        let slot = self.slot.take();
         if !claim_more {
             return Ok(Budget::none(Wait::Until(far())));
         }
@@ -268,14 +298,14 @@ impl Emitter {
             Allowance::NotBefore(at) => return Ok(Budget::none(Wait::Until(at))),
             Allowance::ProbeUnderWay => return Ok(Budget::none(Wait::Until(now + FALLBACK_WAKE))),
         };
-        Ok(self.take_slots(most, probe, now))
+        Ok(self.take_slots(slot, most, probe, now))
     }
 
-    fn take_slots(&self, most: usize, probe: bool, now: Instant) -> Budget {
+    fn take_slots(&self, mut slot: Option<Permit>, most: usize, probe: bool, now: Instant) -> Budget {
         let mut permits = Vec::new();
-        let mut otherwise = Wait::Until(now + SLOT_WAIT);
+        let mut otherwise = Wait::Slot;
         while permits.len() < most {
-            let Some(permit) = self.pace.try_permit() else { break };
+            let Some(permit) = slot.take().or_else(|| self.pace.try_permit()) else { break };
             if let Err(wait) = self.pace.take_token() {
                 otherwise = Wait::Until(now + wait);
                 break;
@@ -305,13 +335,15 @@ impl Emitter {
         }
     }
 
-    fn send(&mut self, row: ClaimedRow, permit: Permit) {
+    /// Sends it; one that was claimed while the signal to stop came does not leave any more.
+    fn send(&mut self, row: ClaimedRow, permit: Permit, may_leave: bool) {
         let (api, options) = (self.api.clone(), Arc::clone(&self.options));
         self.in_flight.spawn(async move {
             let started = Instant::now();
             let (outbox_id, attempt_id) = (row.outbox_id, row.attempt_id);
             let outcome = match outcome::notice(row, &options.defaults) {
-                Ok(notice) => Ok((api.emit(&notice).await, Box::new(notice))),
+                Ok(notice) if may_leave => Ok((api.emit(&notice).await, Box::new(notice))),
+                Ok(notice) => Ok((Exchange::Unsent(Unsent::ShuttingDown), Box::new(notice))),
                 Err(invalid) => Err(invalid),
             };
             let (duration, at) = (started.elapsed(), Timestamp::now());

@@ -25,7 +25,7 @@ pub struct Lease {
 impl Lease {
     /// Takes the lease of `database`, or says who has it.
     pub fn take(database: &Path) -> Result<Self, StoreError> {
-        let path = beside(database, ".lock");
+        let path = lock_file(database);
         let folder = |source: std::io::Error| StoreError::Folder {
             path: path.clone(),
             why: format!("{source}; the daemon must be able to write there"),
@@ -69,6 +69,12 @@ fn try_lock_briefly(file: &File) -> Result<(), TryLockError> {
         locked = file.try_lock();
     }
     locked
+}
+
+/// Beside the file itself, whatever link names it: a link is another name, not another database.
+pub(super) fn lock_file(database: &Path) -> PathBuf {
+    // A database that is not there yet has one name only.
+    beside(&std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()), ".lock")
 }
 
 /// `<database><suffix>`: the same folder, the same name and more.

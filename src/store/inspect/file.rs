@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::Inspect;
-use crate::store::{StoreError, lease::beside, open::check_folder};
+use crate::store::{StoreError, lease::{beside, lock_file}, open::check_folder};
 
 /// Longest description of a holder that is read, in bytes.
 const MAX_HOLDER: u64 = 200;
@@ -82,7 +82,7 @@ pub fn usable_folder(database: &Path) -> Result<(), StoreError> {
 
 /// Whether a daemon holds `database`. Where none does, the lock is shared for the moment of looking.
 pub fn daemon_state(database: &Path) -> DaemonState {
-    let path = beside(database, ".lock");
+    let path = lock_file(database);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return DaemonState::Stopped,
