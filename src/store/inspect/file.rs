@@ -8,7 +8,11 @@ use std::{
 };
 
 use super::Inspect;
-use crate::store::{StoreError, lease::{beside, lock_file}, open::check_folder};
+use crate::store::{
+    StoreError,
+    lease::{beside, lock_file},
+    open::check_folder,
+};
 
 /// Longest description of a holder that is read, in bytes.
 const MAX_HOLDER: u64 = 200;
