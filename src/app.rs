@@ -186,7 +186,8 @@ impl App {
     }
 }
 
-/// Waits for the tasks: one that ends early ends the process, and after `shutdown` all have `grace` to end.
+/// Waits for the tasks. One that ends early ends the process with a failure, after the others have finished what is under
+/// way; after `shutdown` all have `grace` to end.
 async fn supervise(
     tasks: &mut JoinSet<(&'static str, Result<(), String>)>,
     shutdown: &CancellationToken,
@@ -199,27 +200,32 @@ async fn supervise(
         tokio::time::sleep(grace).await;
     };
     tokio::pin!(deadline);
+    let mut outcome = Ok(());
     loop {
         let ended = tokio::select! {
             ended = tasks.join_next() => ended,
             () = &mut deadline => {
                 tracing::warn!("shutdown.grace is over with requests under way: they will be UNCERTAIN at the next start");
                 tasks.shutdown().await;
-                return Ok(());
+                return outcome;
             }
         };
-        match ended {
+        let failure = match ended {
             None => {
                 tracing::info!("stopped");
-                return Ok(());
+                return outcome;
             }
-            Some(Ok((_, Ok(())))) if shutdown.is_cancelled() => {}
+            Some(Ok((_, Ok(())))) if shutdown.is_cancelled() => continue,
             Some(Ok((task, result))) => {
-                let why = result.err().unwrap_or_else(|| "it returned".to_owned());
-                return Err(AppError::Task { task, why });
+                AppError::Task { task, why: result.err().unwrap_or_else(|| "it returned".to_owned()) }
             }
-            Some(Err(error)) => return Err(AppError::Task { task: "unknown", why: error.to_string() }),
+            Some(Err(error)) => AppError::Task { task: "unknown", why: error.to_string() },
+        };
+        if outcome.is_ok() {
+            tracing::error!(error = %failure, "the daemon cannot go on");
+            outcome = Err(failure);
         }
+        shutdown.cancel();
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
     store::{Claim, ClaimedRow, EmissionRecord, NextDue, Reads, StoreError, Writer},
-    tresorpay::{Exchange, Health, TresorPay, Unsent},
+    tresorpay::{Exchange, Health, MAX_WAIT, TresorPay, Unsent},
 };
 
 use outcome::Outcomes;
@@ -170,7 +170,7 @@ impl Emitter {
     async fn resume(&mut self) -> Result<(), StoreError> {
         let now = Timestamp::now();
         if let Some(until) = self.reads.rate_limited_until(now).await? {
-            self.pace.report(Side::Emit, Health::Pause(until.since(now)), Instant::now());
+            self.pace.report(Side::Emit, Health::Pause(until.since(now).min(MAX_WAIT)), Instant::now());
         }
         if let Some(at) = self.reads.last_accepted().await? {
             self.outcomes.accepted(Instant::now().checked_sub(now.since(at)));
@@ -191,9 +191,9 @@ impl Emitter {
         }
         let budget = match self.budget(claim_more).await {
             Ok(budget) => budget,
-            Err(error) if records.is_empty() => return Err(error),
-            // The answers at hand are recorded first.
-            Err(_) => Budget::none(Wait::Until(Instant::now())),
+            Err(error) if records.is_empty() && self.in_flight.is_empty() => return Err(error),
+            // The answers at hand and under way are recorded first.
+            Err(_) => Budget::none(Wait::Until(Instant::now() + READ_RETRY)),
         };
         if records.is_empty() && budget.permits.is_empty() {
             return Ok(Some(budget.otherwise));

@@ -325,7 +325,7 @@ async fn check_mark(
     let went_back = |why: String| Err(StoreError::WentBack { path: path.to_owned(), why });
     match Mark::read(mark_path)? {
         None if last > 0 => went_back(format!("it has attempts and no mark {}", mark_path.display())),
-        Some(mark) if mark.database_id != id && mark.last_attempt > 0 => went_back(format!(
+        Some(mark) if mark.database_id != id && (mark.last_attempt > 0 || last > 0) => went_back(format!(
             "its mark {} is another database's{}",
             mark_path.display(),
             if created { ", and this one is new" } else { "" }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// While others write, the lock is free for this many times as long as it was held.
 const FREE_SHARE: u32 = 2;
+/// SQLite's waiters try again within this time, however long the commit itself had to wait for the lock.
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// Others write as long as one of them has committed within this time.
 const SHARED_FOR: Duration = Duration::from_secs(5);
 /// Alone, the writer works so long without a pause, counting as work what is closer together than [`APART`].
@@ -53,7 +55,7 @@ impl Sharing {
             self.busy_since = now;
         }
         if self.others_wrote.is_some_and(|at| now.duration_since(at) < SHARED_FOR) {
-            return held * FREE_SHARE;
+            return (held * FREE_SHARE).min(MAX_PAUSE);
         }
         if now.duration_since(self.busy_since) < ALONE_WORK {
             return Duration::ZERO;

@@ -73,7 +73,11 @@ impl Write {
     /// Takes out what the schema refuses and the contract has an answer for; whether that changed anything.
     async fn yield_to_constraint(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         match self {
-            Self::EmitTurn { records, .. } => turn::doubt_foreign_references(conn, records).await,
+            Self::EmitTurn { records, claim, .. } => {
+                // If it is the claim that cannot be made, the answers are recorded without it.
+                Ok(turn::doubt_foreign_references(conn, records).await?
+                    || (!records.is_empty() && claim.take().is_some()))
+            }
             Self::Polls { .. } | Self::Recover { .. } => Ok(false),
         }
     }
@@ -174,7 +178,12 @@ impl WriterTask {
             };
             if received == 0 {
                 self.sync_mark().await;
-                if let Some(conn) = self.conn.take() {
+                if let Some(mut conn) = self.conn.take() {
+                    // An old copy of the file alone, put back later, must find no newer WAL beside it.
+                    let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await;
+                    if let Err(error) = emptied {
+                        tracing::warn!(%error, "the WAL could not be written back; the next start does it");
+                    }
                     conn.close().await?;
                 }
                 return Ok(());
@@ -254,9 +263,16 @@ impl WriterTask {
                 // Its state is unknown; whatever close says, the next try opens another.
                 let _ = conn.close_hard().await;
             }
-            if is_constraint(&error) && self.yield_to_constraint(group).await? {
-                continue;
-            }
+            let error = if is_constraint(&error) {
+                match self.yield_to_constraint(group).await {
+                    Ok(true) => continue,
+                    Ok(false) => error,
+                    // The look itself was refused: the answers are kept, and it is tried again.
+                    Err(refused) => refused,
+                }
+            } else {
+                error
+            };
             if !is_passing(&error) {
                 return Err(error);
             }
@@ -267,6 +283,9 @@ impl WriterTask {
                     seconds = started.elapsed().as_secs_f64(),
                     "the database refuses writes; answers are kept in memory and nothing new is sent until it takes them"
                 );
+            }
+            if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
+                self.sync_mark().await;
             }
             failures += 1;
             tokio::time::sleep(RETRY.delay(failures)).await;

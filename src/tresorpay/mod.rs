@@ -12,5 +12,5 @@ pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
 pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
 pub use problem::{FieldError, Problem};
-pub use retry_after::RetryAfter;
+pub use retry_after::{MAX_WAIT, RetryAfter};
 pub use scrub::Scrubber;

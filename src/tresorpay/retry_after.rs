@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 /// Longest wait that a header can ask for; a longer one is a mistake that would stop a Treasury.
-const MAX_WAIT: Duration = Duration::from_secs(3600);
+pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// How long TresorPay asks to wait, at most an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -89,7 +89,7 @@ impl Inspect {
         Ok(match marked {
             None if last == 0 => MarkState::NotYet,
             None => MarkState::WentBack(format!("it has {last} attempts and no mark {}", path.display())),
-            Some(mark) if mark.database_id != id && mark.last_attempt > 0 => {
+            Some(mark) if mark.database_id != id && (mark.last_attempt > 0 || last > 0) => {
                 MarkState::WentBack(format!("the mark {} is another database's", path.display()))
             }
             Some(mark) if mark.database_id == id && mark.last_attempt > last => MarkState::WentBack(format!(
