@@ -35,6 +35,7 @@ impl Actor {
     /// Answers until every handle is gone.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Ask>) {
         let mut request = None;
+        let mut asked_at = Instant::now();
         loop {
             let answered = async {
                 match &mut request {
@@ -46,13 +47,14 @@ impl Actor {
                 ask = inbox.recv() => match ask {
                     Some(ask) => if self.wants_request(ask) && request.is_none() {
                         let endpoint = Arc::clone(&self.endpoint);
+                        asked_at = Instant::now();
                         request = Some(Box::pin(async move { endpoint.request_token().await }));
                     },
                     None => return,
                 },
                 outcome = answered => {
                     request = None;
-                    self.finish(outcome);
+                    self.finish(outcome, asked_at);
                 }
             }
         }
@@ -87,7 +89,7 @@ impl Actor {
     }
 
     /// Publishes what the endpoint said and answers everyone who waits.
-    fn finish(&mut self, outcome: Result<Granted, AuthError>) {
+    fn finish(&mut self, outcome: Result<Granted, AuthError>, asked_at: Instant) {
         let now = Instant::now();
         let result = match outcome {
             Ok(granted) => {
@@ -96,7 +98,7 @@ impl Actor {
                 }
                 self.failures = 0;
                 self.generation += 1;
-                Ok(granted.into_token(self.generation, now))
+                Ok(granted.into_token(self.generation, asked_at, now))
             }
             Err(error) => {
                 if self.failures == 0 {

@@ -41,13 +41,16 @@ pub(super) struct Granted {
 }
 
 impl Granted {
-    pub(super) fn into_token(self, generation: u64, now: Instant) -> AccessToken {
+    /// Its life began at some time after the request for it left, at `asked_at`.
+    pub(super) fn into_token(self, generation: u64, asked_at: Instant, now: Instant) -> AccessToken {
         let lead = MAX_LEAD.min(self.lifetime / 5);
+        // A request with it needs time to arrive, too.
+        let (refresh, expire) = (self.lifetime.saturating_sub(lead), self.lifetime.saturating_sub(lead / 4));
         AccessToken {
             header: self.header,
             generation,
-            refresh_at: now + self.lifetime.saturating_sub(lead).max(MIN_USE),
-            expires_at: now + self.lifetime.max(MIN_USE),
+            refresh_at: (asked_at + refresh).max(now + MIN_USE),
+            expires_at: (asked_at + expire).max(now + MIN_USE),
         }
     }
 }
@@ -199,7 +202,7 @@ mod tests {
             assert!(matches!(read_answer(status, body.as_bytes()), Err(AuthError::Unavailable(_))), "{body}");
         }
         let granted = read_answer(200, br#"{"access_token":"top-secret","expires_in":"300"}"#).unwrap();
-        let token = granted.into_token(1, Instant::now());
+        let token = granted.into_token(1, Instant::now(), Instant::now());
         assert!(token.header().is_sensitive());
         assert!(!format!("{token:?} {:?}", token.header()).contains("top-secret"));
     }
