@@ -72,6 +72,8 @@ pub struct Emitter {
     in_flight: JoinSet<Finished>,
     /// Answers to record in the next turn. Each keeps its slot until then: its row is still `EMITTING`.
     answered: Vec<(EmissionRecord, Permit)>,
+    /// Answers that say nothing was created unless another was accepted: judged once all that fly beside them are answered.
+    odd: Vec<Finished>,
     turn: Option<Turn>,
     /// The last claim took all it asked for: there is more, and no need to look.
     full: bool,
@@ -116,6 +118,7 @@ impl Emitter {
             options,
             in_flight: JoinSet::new(),
             answered: Vec::new(),
+            odd: Vec::new(),
             turn: None,
             full: false,
             slot: None,
@@ -183,6 +186,11 @@ impl Emitter {
         while let Some(finished) = self.in_flight.try_join_next() {
             self.collect(finished);
         }
+        if self.in_flight.is_empty() {
+            for finished in std::mem::take(&mut self.odd) {
+                self.judge(finished);
+            }
+        }
         // From here on their slots are free: the rows leave EMITTING in the commit that claims others.
         let records: Vec<_> = self.answered.drain(..).map(|(record, _permit)| record).collect();
         if records.iter().any(|record| record.to == Status::Pending) {
@@ -247,13 +255,18 @@ impl Emitter {
         self.told_stopped = stopped || (self.told_stopped && nothing_claimed);
     }
 
+    fn judge(&mut self, finished: Finished) {
+        let record = self.outcomes.record(&finished);
+        self.answered.push((record, finished.permit));
+    }
+
     /// Judges the answer; it is recorded in the next turn.
     fn collect(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
         match finished {
-            Ok(finished) => {
-                let record = self.outcomes.record(&finished);
-                self.answered.push((record, finished.permit));
+            Ok(finished) if !self.in_flight.is_empty() && outcome::is_odd(&finished) => {
+                self.odd.push(finished);
             }
+            Ok(finished) => self.judge(finished),
             // Its row is EMITTING with nobody to answer for it: the process ends, and the next start puts it in doubt.
             Err(error) => {
                 if let Ok(panic) = error.try_into_panic() {
@@ -267,7 +280,7 @@ impl Emitter {
     async fn budget(&mut self, claim_more: bool) -> Result<Budget, StoreError> {
         let now = Instant::now();
         let slot = self.slot.take();
-        if !claim_more {
+        if !claim_more || !self.odd.is_empty() {
             return Ok(Budget::none(Wait::Until(far())));
         }
         if now < self.look_at {

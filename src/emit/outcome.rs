@@ -113,6 +113,16 @@ impl Outcomes {
     }
 }
 
+/// An answer of the kind whose meaning hangs on whether other emissions are accepted: nothing was created if the whole
+/// platform answers so, nobody knows if it is about this row.
+pub(super) fn is_odd(finished: &Finished) -> bool {
+    let quiet = Context { accepted_recently: false };
+    finished
+        .outcome
+        .as_ref()
+        .is_ok_and(|(exchange, _)| judge_emission(exchange, quiet).code == ErrorCode::Misdirected)
+}
+
 /// The row as it will be sent, the configured values filled in.
 pub(super) fn notice(row: ClaimedRow, defaults: &NoticeDefaults) -> Result<Notice, InvalidNotice> {
     let modes = row.authorized_payment_modes.as_deref();

@@ -321,6 +321,26 @@ async fn an_odd_answer_is_a_doubt_once_another_was_accepted() {
     .await;
 }
 
+/// The odd answer comes first, and those that fly beside it are accepted later: it is judged with them.
+#[tokio::test]
+async fn an_odd_answer_is_a_doubt_if_one_beside_it_is_accepted_later() {
+    let world = World::new().await;
+    world.sim.add_fault(Rule::once(Operation::Emit, processed(413, ErrorBody::Html)).reference("A-1"));
+    let late = Fault::Latency { ms: 600, jitter_ms: 0 };
+    for reference in ["A-2", "A-3"] {
+        world.sim.add_fault(Rule::once(Operation::Emit, late.clone()).reference(reference));
+    }
+    world.start().await.stop().await;
+    let mut app = world.application().await;
+    app.insert(&bulk(3)).await;
+    let mut daemon = world.start().await;
+    until("the others are emitted", async || app.count("EMITTED").await == 2).await;
+    until("it is decided", async || app.count("UNCERTAIN").await == 1).await;
+    assert_eq!((app.status("A-1").await.as_str(), world.emissions()), ("UNCERTAIN", 3));
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
 /// A restart does not make the last minute's acceptance unknown: the database remembers it.
 #[tokio::test]
 async fn an_odd_answer_is_a_doubt_even_if_the_other_was_accepted_before_a_restart() {
