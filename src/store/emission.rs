@@ -29,8 +29,8 @@ pub struct Claim {
     pub base_url: String,
 }
 
-/// A row that is `EMITTING`, exactly as the commit left it: this is what is sent.
-#[derive(Clone)]
+/// A row that is `EMITTING`, exactly as the commit left it: this is what is sent. Read from an array, in this order.
+#[derive(Clone, serde::Deserialize)]
 pub struct ClaimedRow {
     /// `outbox.id`.
     pub outbox_id: i64,
