@@ -216,8 +216,8 @@ struct WriterTask {
     /// A try failed, and what it wrote may be there all the same.
     unseen: bool,
     trouble: Trouble,
-    /// Writes that a rule refuses, and what was told of them.
-    waiting: Vec<Waiting>,
+    /// Answers that a rule refuses, and what was told of refusals.
+    waiting: Waiting,
     refusals: Trouble,
     wal: Wal,
 }
@@ -237,7 +237,7 @@ impl WriterTask {
             handed_over,
             unseen: false,
             trouble: Trouble::default(),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             refusals: Trouble::default(),
         }
     }
@@ -246,7 +246,7 @@ impl WriterTask {
         let mut group = Vec::new();
         loop {
             let sync_at = self.mark_synced + MARK_SYNC_EVERY;
-            let (waiting_due, relieve_at) = (self.waiting_due(), self.wal.relieve_at());
+            let (waiting_due, relieve_at) = (self.waiting.due(), self.wal.relieve_at());
             let received = tokio::select! {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
@@ -254,9 +254,7 @@ impl WriterTask {
                     continue;
                 }
                 () = sleep_until(waiting_due), if waiting_due.is_some() => {
-                    for write in self.take_due() {
-                        self.commit(vec![write]).await?;
-                    }
+                    self.record_waiting().await?;
                     continue;
                 }
                 () = sleep_until(relieve_at), if relieve_at.is_some() => {
@@ -264,8 +262,14 @@ impl WriterTask {
                     continue;
                 }
             };
-            if received == 0 {
+            if received == 0 && self.waiting.is_empty() {
                 return self.close().await;
+            }
+            if received == 0 {
+                // The daemon is stopping: they are tried until the grace is over.
+                sleep_until(waiting_due).await;
+                self.record_waiting().await?;
+                continue;
             }
             let group = self.hold_claims_back(std::mem::take(&mut group)).await;
             if !group.is_empty() {
@@ -289,12 +293,12 @@ impl WriterTask {
         Ok(())
     }
 
-    /// While the WAL is above `database.max_wal` answers are recorded and nothing is claimed.
+    /// While the WAL is above `database.max_wal`, and while answers wait, what comes is recorded and nothing is claimed.
     async fn hold_claims_back(&mut self, mut group: Vec<Write>) -> Vec<Write> {
         if self.wal.stops_claims() {
             self.relieve_wal().await;
         }
-        if self.wal.stops_claims() {
+        if self.wal.stops_claims() || !self.waiting.is_empty() {
             for write in group.extract_if(.., Write::give_up_claim) {
                 write.answer(Ok(()));
             }

@@ -27,25 +27,54 @@ const CODE: &str = "trigger_refused";
 /// Longest text of a trigger that is passed on, in characters.
 const MAX_WORDS: usize = 500;
 
-/// A write that waits for the database to change its mind.
+/// Answers that wait for the database to change its mind. Nothing is claimed meanwhile, so there are never more than
+/// requests could be under way.
+#[derive(Default)]
 pub(super) struct Waiting {
-    write: Write,
-    due: Instant,
+    records: Vec<EmissionRecord>,
+    due: Option<Instant>,
+}
+
+impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// When they are tried again; `None`: there are none.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due.filter(|_| !self.is_empty())
+    }
 }
 
 impl WriterTask {
-    /// When the next waiting write is to be tried.
-    pub(super) fn waiting_due(&self) -> Option<Instant> {
-        self.waiting.iter().map(|waiting| waiting.due).min()
+    /// Tries the waiting answers again.
+    pub(super) async fn record_waiting(&mut self) -> Result<(), StoreError> {
+        let mut records = std::mem::take(&mut self.waiting.records);
+        let refusal = self.record_singly(&mut records).await?;
+        self.wait(records, refusal.as_ref());
+        Ok(())
     }
 
-    /// Those whose time has come.
-    pub(super) fn take_due(&mut self) -> Vec<Write> {
-        let now = Instant::now();
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
-        self.waiting = later;
-        due.into_iter().map(|waiting| waiting.write).collect()
+    /// Keeps `records`, which `refusal` keeps from being recorded, and says so.
+    fn wait(&mut self, records: Vec<EmissionRecord>, refusal: Option<&sqlx::Error>) {
+        self.waiting.records.extend(records);
+        let Some(refusal) = refusal else {
+            self.refusals.over();
+            return;
+        };
+        let (tell, delay) = self.refusals.failed();
+        self.waiting.due = Some(Instant::now() + delay);
+        if tell {
+            let rows: Vec<_> = self.waiting.records.iter().map(|record| record.outbox_id).collect();
+            tracing::error!(
+                code = CODE,
+                error = words(refusal),
+                ?rows,
+                seconds = self.refusals.seconds(),
+                "a rule or a trigger in the database refuses to record answers; they are kept in memory and tried \
+                 again, and nothing new is sent until they are recorded. Change or drop the trigger"
+            );
+        }
     }
 
     /// What to do with a write that the database refused by itself. An error ends the daemon: nobody can go on.
@@ -94,24 +123,12 @@ impl WriterTask {
         mut turn: EmitTurn,
         reply: Reply<Vec<ClaimedRow>>,
     ) -> Result<(), StoreError> {
-        if let Some(refusal) = self.record_singly(&mut turn.records).await? {
-            let (tell, delay) = self.refusals.failed();
-            if tell {
-                let rows: Vec<_> = turn.records.iter().map(|record| record.outbox_id).collect();
-                tracing::error!(
-                    code = CODE,
-                    error = words(&refusal),
-                    ?rows,
-                    seconds = self.refusals.seconds(),
-                    "a rule or a trigger in the database refuses to record answers; they are kept in memory and tried \
-                     again, and nothing new is sent until they are recorded. Change or drop the trigger"
-                );
-            }
-            self.waiting.push(Waiting { write: Write::EmitTurn { turn, reply }, due: Instant::now() + delay });
-            return Ok(());
+        let refusal = self.record_singly(&mut turn.records).await?;
+        if refusal.is_some() {
+            self.wait(std::mem::take(&mut turn.records), refusal.as_ref());
+            turn.claim = None;
         }
         if turn.claim.is_none() {
-            self.refusals.over();
             return self.answer(vec![Write::EmitTurn { turn, reply }]).await;
         }
         self.claim_around(turn, reply).await
