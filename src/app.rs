@@ -79,7 +79,8 @@ impl App {
         }
         let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
-        let opened = store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
+        let opened =
+            store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
         let mut tasks = JoinSet::new();
         let writer_task = opened.writer_task;
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });

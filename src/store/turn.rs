@@ -236,7 +236,7 @@ impl Arguments {
     }
 }
 
-pub(super) fn claimed_row(row: &SqliteRow) -> Result<ClaimedRow, sqlx::Error> {
+fn claimed_row(row: &SqliteRow) -> Result<ClaimedRow, sqlx::Error> {
     Ok(ClaimedRow {
         outbox_id: row.try_get(0)?,
         attempt_id: 0,

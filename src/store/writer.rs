@@ -54,19 +54,9 @@ struct EmitTurn {
 
 /// One caller's write.
 enum Write {
-    EmitTurn {
-        turn: EmitTurn,
-        reply: Reply<Vec<ClaimedRow>>,
-    },
-    Polls {
-        records: Vec<PollRecord>,
-        reply: Reply<usize>,
-    },
-    Recover {
-        now: Timestamp,
-        moved: u64,
-        reply: Reply<u64>,
-    },
+    EmitTurn { turn: EmitTurn, reply: Reply<Vec<ClaimedRow>> },
+    Polls { records: Vec<PollRecord>, reply: Reply<usize> },
+    Recover { now: Timestamp, moved: u64, reply: Reply<u64> },
 }
 
 impl Write {
@@ -433,7 +423,10 @@ impl WriterTask {
             }
             unseen = unseen::claimed_since(conn, handed_over).await?;
             if !unseen.is_empty() {
-                tracing::warn!(rows = unseen.len(), "a claim that seemed to fail had been written: it is taken over");
+                tracing::warn!(
+                    rows = unseen.len(),
+                    "a claim that seemed to fail had been written: it is taken over"
+                );
             }
         }
         let now = Timestamp::now();
@@ -502,7 +495,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// The database is not the one that this daemon opened: to go on would bill again what the other had billed.
 fn replaced(why: &str) -> sqlx::Error {
     sqlx::Error::Configuration(
-        format!("the database was replaced while the daemon was working on it ({why}); nothing more is sent").into(),
+        format!("the database was replaced while the daemon was working on it ({why}); nothing more is sent")
+            .into(),
     )
 }
 

@@ -128,7 +128,8 @@ fn wal(facts: &Facts<'_>) -> Option<Reason> {
         let text = format!("the WAL has {found}, above database.max_wal ({limit}); {reader}: end it");
         Some(Reason::new(State::Critical, text))
     } else if facts.wal_bytes > facts.max_wal / WAL_TOLD_SHARE {
-        let text = format!("the WAL has {found}; {reader}, and above {limit} (database.max_wal) emission stops");
+        let text =
+            format!("the WAL has {found}; {reader}, and above {limit} (database.max_wal) emission stops");
         Some(Reason::new(State::Warning, text))
     } else {
         None

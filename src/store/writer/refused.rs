@@ -111,9 +111,7 @@ impl WriterTask {
         let tables = "SELECT count(*) FROM sqlite_master
                       WHERE type = 'table' AND name IN ('outbox', 'transition', 'attempt')";
         match self.connection().await {
-            Ok(conn) => {
-                sqlx::query_as(tables).fetch_one(conn).await.is_ok_and(|(found,): (i64,)| found == 3)
-            }
+            Ok(conn) => sqlx::query_as(tables).fetch_one(conn).await.is_ok_and(|(found,): (i64,)| found == 3),
             Err(_) => false,
         }
     }
@@ -252,7 +250,8 @@ impl WriterTask {
 
 /// What a rule or a trigger said, on one line.
 fn words(error: &sqlx::Error) -> String {
-    let said = error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+    let said =
+        error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
     said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
 }
 

@@ -118,6 +118,28 @@ async fn a_claim_that_was_written_although_it_failed_is_taken_over_and_not_made_
     assert_eq!(claimed(&group[0]), [(4, 4), (5, 5)]);
 }
 
+/// A connection that has just been opened has inserted nothing yet: what others have claimed before is not its claim.
+#[tokio::test]
+async fn a_claim_that_finds_nothing_claims_nothing_whatever_the_connection_did_before() {
+    let mut bench = Bench::new(3).await;
+    let mut group = vec![turn(Vec::new(), 3)];
+    bench.task.persist(&mut group).await.unwrap();
+    bench.task.answer(group).await.unwrap();
+    for new_connection in [true, false] {
+        if new_connection {
+            bench.task.drop_connection().await;
+        }
+        let mut group = vec![turn(Vec::new(), 3)];
+        bench.task.persist(&mut group).await.unwrap();
+        assert_eq!(claimed(&group[0]), [], "on a new connection: {new_connection}");
+    }
+    // Nor with answers in the same commit, whose statements change rows.
+    bench.task.drop_connection().await;
+    let mut group = vec![turn(vec![emitted(1, 1), emitted(2, 2)], 3)];
+    bench.task.persist(&mut group).await.unwrap();
+    assert_eq!(claimed(&group[0]), []);
+}
+
 #[tokio::test]
 async fn a_claim_that_failed_and_was_not_written_is_made() {
     let mut bench = Bench::new(5).await;

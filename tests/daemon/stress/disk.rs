@@ -126,7 +126,8 @@ async fn without_its_mark_nothing_leaves() {
     fail(&world, "write", Errno::NOSPC, ".mark");
     app.insert(&bulk(ROWS)).await;
     until("it is told", async || told(&daemon, "mark_unwritable") == 1).await;
-    holds_for(Duration::from_secs(1), "nothing leaves", async || daemon.runs() && world.emissions() == 0).await;
+    holds_for(Duration::from_secs(1), "nothing leaves", async || daemon.runs() && world.emissions() == 0)
+        .await;
     heal(&world);
     goes_on(&world, daemon, app).await;
 }
@@ -141,8 +142,12 @@ impl Mount {
         let folder = world.dir.path().join("disk");
         std::fs::create_dir(&folder).unwrap();
         let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "this test mounts a file system: it must be root");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "this test mounts a file system: it must be root"
+        );
         Self { folder }
     }
 

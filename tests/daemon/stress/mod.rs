@@ -40,5 +40,7 @@ async fn answered(world: &World) -> u64 {
 /// How often the log tells of `code`.
 fn told(daemon: &Daemon, code: &str) -> usize {
     let log = daemon.log();
-    log.lines().filter(|line| line.contains(code) && (line.contains("ERROR") || line.contains("WARN"))).count()
+    log.lines()
+        .filter(|line| line.contains(code) && (line.contains("ERROR") || line.contains("WARN")))
+        .count()
 }

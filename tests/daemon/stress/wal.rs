@@ -39,7 +39,8 @@ async fn a_reader_that_stays_stops_claims_and_nothing_else() {
     assert!(waiting > 0, "the WAL grew too slowly to test anything");
     world.sim.pay("FIRST", None).unwrap();
     until("payments are recorded", async || app.status("FIRST").await == "PAID").await;
-    holds_for(Duration::from_millis(2500), "nothing more leaves", async || world.emissions() <= left + 4).await;
+    holds_for(Duration::from_millis(2500), "nothing more leaves", async || world.emissions() <= left + 4)
+        .await;
     assert_eq!(app.count("PENDING").await, waiting);
     assert_eq!(told(&daemon, "wal_large"), 2, "once as it grew, once as it stopped:\n{}", daemon.log());
 
