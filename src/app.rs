@@ -79,7 +79,8 @@ impl App {
         }
         let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
-        let opened = store::open_for_daemon(path, mark, &binding(&settings)).await?;
+        let opened =
+            store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
         let mut tasks = JoinSet::new();
         let writer_task = opened.writer_task;
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
@@ -205,7 +206,7 @@ async fn supervise(
         let ended = tokio::select! {
             ended = tasks.join_next() => ended,
             () = &mut deadline => {
-                tracing::warn!("shutdown.grace is over with requests under way: they will be UNCERTAIN at the next start");
+                tracing::warn!("shutdown.grace is over with requests under way or answers that the database did not take: their rows will be UNCERTAIN at the next start");
                 tasks.shutdown().await;
                 return outcome;
             }

@@ -121,8 +121,7 @@ impl Poller {
         let mut recorded = 0;
         while let Some(records) = told.next().await {
             if !records.is_empty() {
-                recorded += records.len();
-                self.writer.record_polls(records).await?;
+                recorded += self.writer.record_polls(records).await?;
             }
         }
         // A round that told nothing waits for its breaker or for the next tick; it must not spin.

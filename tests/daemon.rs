@@ -37,5 +37,7 @@ mod rows; // outbox rows as an application writes and reads them
 mod start; // which databases and settings are refused
 #[path = "daemon/stop.rs"]
 mod stop; // SIGTERM and SIGINT
+#[path = "daemon/stress/mod.rs"]
+mod stress; // a database that cannot be written, or only in part
 #[path = "daemon/token.rs"]
 mod token; // one token for all, and what its absence costs

@@ -31,7 +31,7 @@ const MAX_SUMMED: i64 = 100_000;
 #[command(after_help = "\
 Exit status with --exit-code: 0 nothing needs attention.
 1 warning: a row is UNCERTAIN; a PENDING row is due for more than 10 minutes; a row was REJECTED within the last day; \
-emission is paused; no daemon is running (and none is needed).
+emission is paused; the WAL is above half of database.max_wal; no daemon is running (and none is needed).
 2 critical: rows or commands wait and no daemon is running; emission has stopped (emit.max_uncertain, \
 database.max_wal); the database cannot be used.")]
 pub(crate) struct StatusArgs {

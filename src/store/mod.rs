@@ -23,6 +23,8 @@ pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_da
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+/// A WAL above this part of `database.max_wal` is warned about.
+pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;
 pub use writer::Writer;
 
 /// Rows for a statement that takes them by `json_each`.

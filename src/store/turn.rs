@@ -95,6 +95,8 @@ const CLAIMED: &str = "
 pub(super) struct Bracket {
     pub(super) begin: bool,
     pub(super) commit: bool,
+    /// It was tried before, and may have been committed then.
+    pub(super) again: bool,
 }
 
 /// Records what finished, then takes up to `claim.limit` rows: `EMITTING`, each with its open attempt.
@@ -105,6 +107,9 @@ pub(super) async fn turn(
     bracket: Bracket,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
     let (sql, arguments) = script(records, claim, bracket)?;
+    if sql.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut answers = conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
     let mut claimed: Vec<ClaimedRow> = Vec::new();
     let mut changed = Vec::new();
@@ -119,6 +124,14 @@ pub(super) async fn turn(
     }
     let recorded = changed.get(usize::from(bracket.begin)).copied().unwrap_or_default();
     if !records.is_empty() && recorded != records.len() as u64 {
+        if bracket.again {
+            tracing::warn!(
+                answered = records.len(),
+                recorded,
+                "some answers stand in the database already: a commit that seemed to fail had been written"
+            );
+            return Ok(claimed);
+        }
         tracing::error!(
             answered = records.len(),
             recorded,

@@ -8,7 +8,10 @@ use crate::{
     cli::output::{counted, duration, size},
     clock::Timestamp,
     notice::Status,
-    store::inspect::{DaemonState, Summary},
+    store::{
+        WAL_TOLD_SHARE,
+        inspect::{DaemonState, Summary},
+    },
 };
 
 /// A notice that should have been emitted this long ago is late.
@@ -119,13 +122,18 @@ fn uncertain(facts: &Facts<'_>) -> Option<Reason> {
 }
 
 fn wal(facts: &Facts<'_>) -> Option<Reason> {
-    (facts.wal_bytes > facts.max_wal).then(|| {
-        let (found, limit) = (size(facts.wal_bytes), size(facts.max_wal));
-        let text = format!(
-            "the WAL has {found}, above database.max_wal ({limit}); some process keeps a read transaction open: end it"
-        );
-        Reason::new(State::Critical, text)
-    })
+    let (found, limit) = (size(facts.wal_bytes), size(facts.max_wal));
+    let reader = "some process keeps a read transaction open";
+    if facts.wal_bytes > facts.max_wal {
+        let text = format!("the WAL has {found}, above database.max_wal ({limit}); {reader}: end it");
+        Some(Reason::new(State::Critical, text))
+    } else if facts.wal_bytes > facts.max_wal / WAL_TOLD_SHARE {
+        let text =
+            format!("the WAL has {found}; {reader}, and above {limit} (database.max_wal) emission stops");
+        Some(Reason::new(State::Warning, text))
+    } else {
+        None
+    }
 }
 
 fn late(facts: &Facts<'_>) -> Option<Reason> {
@@ -198,7 +206,9 @@ mod tests {
     #[test]
     fn each_reason_has_its_severity() {
         let running = DaemonState::Running("pid 1".into());
-        assert_eq!(judged(&summary(), &running, 100), (State::Ok, 0));
+        assert_eq!(judged(&summary(), &running, 50), (State::Ok, 0));
+        assert_eq!(judged(&summary(), &running, 51), (State::Warning, 1));
+        assert_eq!(judged(&summary(), &running, 100), (State::Warning, 1));
         assert_eq!(judged(&summary(), &running, 101), (State::Critical, 1));
         assert_eq!(judged(&summary(), &DaemonState::Stopped, 0), (State::Warning, 1));
         assert_eq!(judged(&summary(), &DaemonState::Unknown("no right".into()), 0), (State::Warning, 1));

@@ -1,0 +1,112 @@
+//! A database that refuses for now: how long to wait before the next try, and what the log says of it, once in a while.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    pace::Backoff,
+    store::error::{self, Trouble as Kind},
+};
+
+/// Between tries of what the database refuses for now.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) };
+/// The same trouble is told again after this time, and not before.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
+
+/// Failures in a row, and when they were told.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    since: Option<Instant>,
+    failures: u32,
+    told: Option<Instant>,
+    /// It was told in this row of failures, so its end is told too.
+    telling: bool,
+}
+
+impl Trouble {
+    /// One failure more: whether to tell of it, and the delay before the next try.
+    pub(super) fn failed(&mut self) -> (bool, Duration) {
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        self.failures = self.failures.saturating_add(1);
+        let tell = self.told.is_none_or(|told| now.duration_since(told) >= REPORT_AFTER);
+        if tell {
+            self.told = Some(now);
+            self.telling = true;
+        }
+        (tell, RETRY.delay(self.failures))
+    }
+
+    /// A try that was refused by `error`, which passes: tells of it, and how long to wait.
+    pub(super) fn refused(&mut self, error: &sqlx::Error) -> Duration {
+        let (tell, delay) = self.failed();
+        let kind = error::trouble(error);
+        if tell {
+            tracing::error!(
+                code = kind.code(),
+                %error,
+                seconds = self.seconds(),
+                "the database refuses writes; answers are kept in memory and nothing new is sent until it takes them: {}",
+                kind.remedy()
+            );
+        }
+        // SQLite has waited for the lock already: the next try is to be there when it is given back.
+        if kind == Kind::Locked { RETRY.first } else { delay }
+    }
+
+    /// The mark could not be written: tells of it, and how long to wait.
+    pub(super) fn unmarked(&mut self, error: &crate::store::StoreError) -> Duration {
+        let (tell, delay) = self.failed();
+        if tell {
+            tracing::error!(
+                code = "mark_unwritable",
+                %error,
+                seconds = self.seconds(),
+                "the mark beside the database cannot be written; nothing is sent until it can"
+            );
+        }
+        delay
+    }
+
+    /// A try succeeded.
+    pub(super) fn over(&mut self) {
+        if std::mem::take(&mut self.telling) {
+            tracing::info!(seconds = self.seconds(), "the database takes writes again");
+        }
+        self.since = None;
+        self.failures = 0;
+    }
+
+    /// Since the first failure.
+    pub(super) fn seconds(&self) -> f64 {
+        self.since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_at_once_and_then_once_in_a_while() {
+        let mut trouble = Trouble::default();
+        assert!(trouble.failed().0);
+        assert!((0..100).all(|_| !trouble.failed().0), "told again within {REPORT_AFTER:?}");
+        trouble.over();
+        assert!(!trouble.failed().0, "one that comes and goes is not told each time");
+        trouble.told = Instant::now().checked_sub(REPORT_AFTER);
+        assert!(trouble.failed().0);
+    }
+
+    #[test]
+    fn a_lock_is_tried_for_again_soon_and_a_full_disk_later_and_later() {
+        let mut trouble = Trouble::default();
+        for _ in 0..20 {
+            trouble.failed();
+        }
+        assert!(trouble.failed().1 >= RETRY.max / 2);
+        trouble.over();
+        assert!(trouble.failed().1 <= RETRY.first);
+    }
+}
