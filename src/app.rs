@@ -8,12 +8,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Auth, AuthOptions},
     clock::Timestamp,
+    command::{CommandOptions, Commander},
     emit::{EmitOptions, Emitter},
     lifecycle,
+    notice::Policy,
     pace::{Backoff, Pace},
     poll::{PollOptions, Poller},
     schedule::Schedule,
-    settings::{Environment, OnUncertain, Settings},
+    settings::{Delivery, Environment, OnUncertain, Settings},
     store::{self, Binding, Lease, Reads, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
     watch,
@@ -130,6 +132,7 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
         let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let command_wake = Arc::new(Notify::new());
         let schedule = Schedule::start(&[
             (&settings.emit.schedule, Arc::clone(&emit_wake)),
             (&settings.poll.schedule, Arc::clone(&poll_wake)),
@@ -137,12 +140,19 @@ impl App {
         .await?;
         let emitter =
             Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
-        let poller = Poller::new(writer, reads.clone(), api, pace, poll_options(&settings));
+        let poller = Arc::new(Poller::new(writer.clone(), reads.clone(), api, pace, poll_options(&settings)));
+        let commander = Commander::new(
+            writer,
+            reads.clone(),
+            Arc::clone(&poller),
+            Arc::clone(&emit_wake),
+            command_options(&settings),
+        );
         let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
             tasks.spawn(async move { (task, work.await) });
         };
         let (watched, stop) = (reads.clone(), shutdown.clone());
-        let wakes = vec![Arc::clone(&emit_wake)];
+        let wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake)];
         spawn(
             "watch",
             Box::pin(async move {
@@ -159,6 +169,13 @@ impl App {
         spawn(
             "poll",
             Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| error.to_string()) }),
+        );
+        let stop = shutdown.clone();
+        spawn(
+            "command",
+            Box::pin(
+                async move { commander.run(command_wake, stop).await.map_err(|error| error.to_string()) },
+            ),
         );
         let stop = shutdown.clone();
         spawn(
@@ -250,5 +267,15 @@ fn poll_options(settings: &Settings) -> PollOptions {
         first_delay: settings.poll.first_delay,
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
+    }
+}
+
+fn command_options(settings: &Settings) -> CommandOptions {
+    CommandOptions {
+        policy: Policy {
+            max_attempts: settings.emit.max_attempts,
+            confirms: settings.confirm.delivery != Delivery::Never,
+        },
+        backoff: backoff(settings),
     }
 }

@@ -77,7 +77,11 @@ impl Poller {
     }
 
     /// Steps until `shutdown`.
-    pub async fn run(self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(
+        self: Arc<Self>,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) -> Result<(), StoreError> {
         loop {
             // A poll changes nothing at TresorPay: it is dropped where it stands.
             let step = tokio::select! {
@@ -133,6 +137,39 @@ impl Poller {
         })
     }
 
+    /// Asks about `notices` at once, whatever their turn, if TresorPay may be asked at all; nothing is recorded.
+    pub async fn ask_about(&self, notices: Vec<DueNotice>) -> Vec<PollRecord> {
+        let notices: Vec<_> = match self.pace.allowance(Side::Status, Instant::now()) {
+            Allowance::Open => notices,
+            Allowance::Probe => notices.into_iter().take(1).collect(),
+            Allowance::NotBefore(_) | Allowance::ProbeUnderWay => return Vec::new(),
+        };
+        let batches: Vec<Vec<DueNotice>> =
+            notices.chunks(self.options.batch_size).map(<[_]>::to_vec).collect();
+        let told = stream::iter(batches).map(|batch| self.ask(batch)).buffer_unordered(BATCHES_AT_ONCE);
+        told.concat().await
+    }
+
+    /// The status of one notice, if TresorPay may be asked at all.
+    pub async fn ask_one(
+        &self,
+        reference: &TresorPayReference,
+    ) -> Option<Result<StatusReport, StatusFailure>> {
+        match self.pace.allowance(Side::Status, Instant::now()) {
+            Allowance::Open | Allowance::Probe => Some(self.status(reference).await),
+            Allowance::NotBefore(_) | Allowance::ProbeUnderWay => None,
+        }
+    }
+
+    async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
+        let told = {
+            let _permit = self.pace.status_permit().await;
+            self.api.status(reference).await
+        };
+        self.report(told.as_ref().err());
+        told
+    }
+
     /// What TresorPay says of `batch`; nothing where it could not be asked.
     async fn ask(&self, batch: Vec<DueNotice>) -> Vec<PollRecord> {
         if batch.len() > 1 && self.batches_are_known() {
@@ -178,12 +215,7 @@ impl Poller {
     async fn ask_each(&self, notices: &[DueNotice]) -> Vec<PollRecord> {
         let mut records = Vec::with_capacity(notices.len());
         for notice in notices {
-            let told = {
-                let _permit = self.pace.status_permit().await;
-                self.api.status(&notice.reference).await
-            };
-            self.report(told.as_ref().err());
-            match told {
+            match self.status(&notice.reference).await {
                 Ok(report) => records.push(self.record(notice, report)),
                 Err(StatusFailure::Refused(detail)) => {
                     let said = format!("{}: {detail}", ErrorCode::Refused.as_str());

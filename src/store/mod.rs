@@ -1,6 +1,7 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod command;
 mod emission;
 mod error;
 pub mod inspect;
@@ -16,6 +17,7 @@ mod turn;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use command::{Drift, Ended, Ending, OpenCommand, Wanted};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

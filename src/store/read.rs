@@ -2,7 +2,7 @@
 
 use sqlx::SqlitePool;
 
-use super::{DueNotice, NextDue, StoreError, poll, queue};
+use super::{DueNotice, NextDue, OpenCommand, StoreError, command, poll, queue};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -58,6 +58,16 @@ impl Reads {
     /// When the last emission that was accepted left, among the last few.
     pub async fn last_accepted(&self) -> Result<Option<Timestamp>, StoreError> {
         queue::last_accepted(&self.pool).await
+    }
+
+    /// Up to `limit` open commands beyond this id, in the order in which they were asked.
+    pub async fn open_commands(&self, after: i64, limit: usize) -> Result<Vec<OpenCommand>, StoreError> {
+        command::open(&self.pool, after, limit).await
+    }
+
+    /// The id of the last command that was asked; 0 if there was none.
+    pub async fn last_command(&self) -> Result<i64, StoreError> {
+        command::last(&self.pool).await
     }
 
     /// How many rows are open in each status.

@@ -12,7 +12,10 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::{Claim, ClaimedRow, EmissionRecord, json, queue::due};
+use super::{
+    Claim, ClaimedRow, EmissionRecord, json,
+    queue::{due, paused},
+};
 use crate::notice::{Status, TresorPayReference};
 
 /// Waiting rows that become due in one turn at the most; the rest follow in the next.
@@ -95,7 +98,8 @@ const PROMOTE: &str = concat!(
     " LIMIT ? + 0)"
 );
 
-const CLAIM: &str = "
+const CLAIM: &str = concat!(
+    "
     UPDATE outbox SET status = 'EMITTING', status_source = 'emit', status_reason = NULL, updated_at = ?
     WHERE id IN (
         SELECT o.id FROM outbox AS o INDEXED BY outbox_ready
@@ -103,13 +107,17 @@ const CLAIM: &str = "
           AND o.attempts < ?
           AND (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_uncertain
                                      WHERE status = 'UNCERTAIN' LIMIT ? + 0)) < ?
+          AND NOT ",
+    paused!(),
+    "
           AND (o.replaces IS NULL OR NOT EXISTS (
                 SELECT 1 FROM outbox AS r WHERE r.reference = o.replaces AND r.status <> 'CANCELED'))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
         ORDER BY o.priority DESC, o.id LIMIT ? + 0)
     RETURNING id, reference, code_client, code_structure, net_total, tax_payer, items, authorized_payment_modes,
-              callback, redirect_url";
+              callback, redirect_url"
+);
 
 /// Every row that is `EMITTING` without an open attempt was claimed just now.
 const START_ATTEMPTS: &str = "

@@ -10,14 +10,15 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError,
+    Claim, ClaimedRow, Drift, EmissionRecord, Ended, Ending, PollRecord, StoreError,
+    command::{self, Change},
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
     sharing::Sharing,
     turn::{self, Bracket},
 };
-use crate::{clock::Timestamp, pace::Backoff};
+use crate::{clock::Timestamp, notice::Policy, pace::Backoff};
 
 /// Writes waiting for their turn; a full queue makes callers wait.
 const QUEUE: usize = 64;
@@ -47,6 +48,12 @@ enum Write {
         moved: u64,
         reply: Reply<u64>,
     },
+    Commands {
+        change: Change,
+        now: Timestamp,
+        ended: Vec<Ended>,
+        reply: Reply<Vec<Ended>>,
+    },
 }
 
 impl Write {
@@ -63,6 +70,7 @@ impl Write {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
             Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+            Self::Commands { change, now, ended, .. } => *ended = command::write(conn, change, *now).await?,
         }
         if bracket.commit {
             sqlx::query("COMMIT").execute(conn).await?;
@@ -78,7 +86,7 @@ impl Write {
                 Ok(turn::doubt_foreign_references(conn, records).await?
                     || (!records.is_empty() && claim.take().is_some()))
             }
-            Self::Polls { .. } | Self::Recover { .. } => Ok(false),
+            Self::Polls { .. } | Self::Recover { .. } | Self::Commands { .. } => Ok(false),
         }
     }
 
@@ -86,7 +94,7 @@ impl Write {
     fn last_attempt(&self) -> Option<i64> {
         match self {
             Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
-            Self::Polls { .. } | Self::Recover { .. } => None,
+            Self::Polls { .. } | Self::Recover { .. } | Self::Commands { .. } => None,
         }
     }
 
@@ -96,6 +104,7 @@ impl Write {
             Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
             Self::Polls { reply, .. } => drop(reply.send(result)),
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
+            Self::Commands { ended, reply, .. } => drop(reply.send(result.map(|()| ended))),
         }
     }
 }
@@ -143,6 +152,32 @@ impl Writer {
     /// Puts in doubt what a crash left under way; how many rows.
     pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    }
+
+    /// Carries out what commands need no request for; which of `ids` ended.
+    pub async fn carry_out(&self, ids: Vec<i64>, policy: Policy) -> Result<Vec<Ended>, StoreError> {
+        self.change(Change::CarryOut { ids, policy }).await
+    }
+
+    /// Records what status requests told that commands asked for, and ends the commands `polls` and `endings` with it.
+    pub async fn record_told(
+        &self,
+        records: Vec<PollRecord>,
+        drifts: Vec<Drift>,
+        polls: Vec<i64>,
+        endings: Vec<Ending>,
+    ) -> Result<(), StoreError> {
+        self.change(Change::Told { records, drifts, polls, endings }).await.map(drop)
+    }
+
+    /// Tells what open commands wait for.
+    pub async fn commands_wait(&self, ids: Vec<i64>, what: &'static str) -> Result<(), StoreError> {
+        self.change(Change::Wait { ids, what }).await.map(drop)
+    }
+
+    async fn change(&self, change: Change) -> Result<Vec<Ended>, StoreError> {
+        let now = Timestamp::now();
+        self.ask(|reply| Write::Commands { change, now, ended: Vec::new(), reply }).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {
