@@ -9,6 +9,7 @@ use crate::{
     auth::{Auth, AuthOptions},
     clock::Timestamp,
     command::{CommandOptions, Commander},
+    confirm::{ConfirmOptions, Confirmer},
     emit::{EmitOptions, Emitter},
     lifecycle,
     notice::Policy,
@@ -140,11 +141,19 @@ impl App {
         .await?;
         let emitter =
             Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
+        let confirmer = Arc::new(Confirmer::new(
+            writer.clone(),
+            reads.clone(),
+            api.clone(),
+            pace.clone(),
+            confirm_options(&settings),
+        ));
         let poller = Arc::new(Poller::new(writer.clone(), reads.clone(), api, pace, poll_options(&settings)));
         let commander = Commander::new(
             writer,
             reads.clone(),
             Arc::clone(&poller),
+            Arc::clone(&confirmer),
             Arc::clone(&emit_wake),
             command_options(&settings),
         );
@@ -152,7 +161,8 @@ impl App {
             tasks.spawn(async move { (task, work.await) });
         };
         let (watched, stop) = (reads.clone(), shutdown.clone());
-        let wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake)];
+        let confirm_wake = Arc::new(Notify::new());
+        let wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
         spawn(
             "watch",
             Box::pin(async move {
@@ -177,6 +187,15 @@ impl App {
                 async move { commander.run(command_wake, stop).await.map_err(|error| error.to_string()) },
             ),
         );
+        if settings.confirm.delivery == Delivery::OnPaid {
+            let stop = shutdown.clone();
+            spawn(
+                "confirm",
+                Box::pin(async move {
+                    confirmer.run(confirm_wake, stop).await.map_err(|error| error.to_string())
+                }),
+            );
+        }
         let stop = shutdown.clone();
         spawn(
             "watchdog",
@@ -267,6 +286,7 @@ fn poll_options(settings: &Settings) -> PollOptions {
         first_delay: settings.poll.first_delay,
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
+        work_after_payment: settings.confirm.delivery == Delivery::OnPaid,
     }
 }
 
@@ -277,5 +297,13 @@ fn command_options(settings: &Settings) -> CommandOptions {
             confirms: settings.confirm.delivery != Delivery::Never,
         },
         backoff: backoff(settings),
+    }
+}
+
+fn confirm_options(settings: &Settings) -> ConfirmOptions {
+    ConfirmOptions {
+        defaults: settings.notice.clone(),
+        backoff: Backoff { first: settings.api.retry_first_delay, max: settings.poll.max_delay },
+        automatic: settings.confirm.delivery == Delivery::OnPaid,
     }
 }

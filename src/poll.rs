@@ -40,6 +40,8 @@ pub struct PollOptions {
     pub max_delay: Duration,
     /// A notice older than this is no longer asked about of itself.
     pub give_up_after: Duration,
+    /// Something is to be done once a notice is paid.
+    pub work_after_payment: bool,
 }
 
 impl PollOptions {
@@ -260,12 +262,13 @@ impl Poller {
             (None, Some(date)) => format!("TresorPay says {to}: {date}"),
             (None, None) => format!("TresorPay says {to}"),
         };
-        let (provider, pay_date) = (report.provider, report.pay_date);
+        let (provider, pay_date, at) = (report.provider, report.pay_date, Timestamp::now());
+        let next = (to == Status::Paid && self.options.work_after_payment).then_some(at);
         PollRecord {
             outbox_id: notice.outbox_id,
             reference: notice.reference.clone(),
-            outcome: PollOutcome::Moved { to, provider, pay_date, reason },
-            at: Timestamp::now(),
+            outcome: PollOutcome::Moved { to, provider, pay_date, reason, next },
+            at,
         }
     }
 
@@ -323,6 +326,7 @@ mod tests {
             first_delay: Duration::from_secs(30),
             max_delay: Duration::from_secs(6 * 3600),
             give_up_after: Duration::from_secs(365 * 86400),
+            work_after_payment: false,
         };
         for (age, interval) in [(0, 30.0), (60, 30.0), (3600, 360.0), (86400, 8640.0), (86400 * 30, 21600.0)]
         {

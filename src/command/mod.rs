@@ -4,10 +4,11 @@
 //! decides on is read again in the commit that changes it. Nothing that matters is in memory only: an open command is
 //! looked at until it ends.
 
+mod change; // requests that change something, or need TresorPay's word first
 mod told; // what status requests that commands asked for told
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,12 +17,14 @@ use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    confirm::Confirmer,
     notice::{Decision, Policy, Request},
     pace::Backoff,
     poll::Poller,
-    store::{Ended, OpenCommand, Reads, StoreError, Wanted, Writer},
+    store::{Ended, Ending, OpenCommand, Reads, StoreError, Wanted, Writer},
 };
 
+use change::Answer;
 use told::Told;
 
 /// Open commands that are read, and carried out in one commit, at once.
@@ -32,6 +35,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);
 /// Notices that commands ask about in one task.
 const ASK_AT_ONCE: usize = 100;
+/// Requests that change something under way at once: few, so as to leave slots to emissions.
+const CHANGES_AT_ONCE: usize = 4;
 /// What a command waits for while TresorPay does not answer.
 const NO_ANSWER: &str = "waits: TresorPay does not answer status requests now; it is asked again";
 
@@ -44,18 +49,29 @@ pub struct CommandOptions {
     pub backoff: Backoff,
 }
 
+/// What requests are made with.
+struct Tools {
+    poller: Arc<Poller>,
+    confirmer: Arc<Confirmer>,
+}
+
 /// The worker.
 pub struct Commander {
     writer: Writer,
     reads: Reads,
-    poller: Arc<Poller>,
+    tools: Arc<Tools>,
     /// Rows may have come free to be emitted.
     wake_emit: Arc<Notify>,
     options: CommandOptions,
     /// Status requests: they change nothing and are dropped when the daemon stops.
     asking: JoinSet<Told>,
-    /// Commands whose request is under way.
+    /// Requests that change something: they are finished when the daemon stops.
+    changing: JoinSet<(Wanted, Result<Answer, StoreError>)>,
+    /// Commands whose request is under way, and rows that a change is under way for.
     busy: HashSet<i64>,
+    changed: HashSet<i64>,
+    /// Commands whose request came to nothing: how often in a row, and when it may be made again.
+    later: HashMap<i64, (u32, Instant)>,
     /// The last command that was looked at.
     seen: i64,
     /// Status requests that failed in a row, and when the next may be made.
@@ -80,17 +96,21 @@ impl Commander {
         writer: Writer,
         reads: Reads,
         poller: Arc<Poller>,
+        confirmer: Arc<Confirmer>,
         wake_emit: Arc<Notify>,
         options: CommandOptions,
     ) -> Self {
         Self {
             writer,
             reads,
-            poller,
+            tools: Arc::new(Tools { poller, confirmer }),
             wake_emit,
             options,
             asking: JoinSet::new(),
+            changing: JoinSet::new(),
             busy: HashSet::new(),
+            changed: HashSet::new(),
+            later: HashMap::new(),
             seen: 0,
             failures: 0,
             ask_at: Instant::now(),
@@ -106,15 +126,23 @@ impl Commander {
                 next = Instant::now() + self.look_or_wait().await?;
             }
             look = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => break,
                 () = wake.notified() => self.has_news().await,
                 () = tokio::time::sleep_until(next.into()) => true,
                 Some(told) = self.asking.join_next() => {
-                    self.record(told).await?;
+                    self.record(joined(told)).await?;
+                    true
+                }
+                Some(answered) = self.changing.join_next() => {
+                    self.answer(joined(answered)).await?;
                     true
                 }
             };
         }
+        while let Some(answered) = self.changing.join_next().await {
+            self.answer(joined(answered)).await?;
+        }
+        Ok(())
     }
 
     /// Looks at everything that is open; how long until the next look.
@@ -155,7 +183,9 @@ impl Commander {
             }
         }
         self.seen = last;
-        self.ask(wanted);
+        let (asks, changes) = wanted.into_iter().partition(|wanted| wanted.request == Request::Status);
+        self.ask(asks);
+        self.change(changes);
         Ok(look)
     }
 
@@ -191,28 +221,64 @@ impl Commander {
             return;
         }
         let mut rows: BTreeMap<i64, (Wanted, Vec<i64>)> = BTreeMap::new();
-        for wanted in wanted.into_iter().filter(|wanted| wanted.request == Request::Status) {
+        for wanted in wanted {
             self.busy.insert(wanted.command_id);
             let id = wanted.command_id;
             rows.entry(wanted.outbox_id).or_insert_with(|| (wanted, Vec::new())).1.push(id);
         }
         let rows: Vec<_> = rows.into_values().collect();
         for rows in rows.chunks(ASK_AT_ONCE) {
-            self.asking.spawn(told::ask(Arc::clone(&self.poller), rows.to_vec()));
+            self.asking.spawn(told::ask(Arc::clone(&self.tools.poller), rows.to_vec()));
         }
     }
 
-    /// Records what was told; what was not told is asked again later.
-    async fn record(&mut self, told: Result<Told, tokio::task::JoinError>) -> Result<(), StoreError> {
-        let told = match told {
-            Ok(told) => told,
-            Err(error) => {
-                if let Ok(panic) = error.try_into_panic() {
-                    std::panic::resume_unwind(panic);
-                }
-                return Ok(());
+    /// Starts requests that change something, a few at once and one for a row.
+    fn change(&mut self, wanted: Vec<Wanted>) {
+        let now = Instant::now();
+        for wanted in wanted {
+            if self.changing.len() >= CHANGES_AT_ONCE {
+                return;
+            }
+            let early = self.later.get(&wanted.command_id).is_some_and(|(_, at)| now < *at);
+            if early || self.changed.contains(&wanted.outbox_id) {
+                continue;
+            }
+            self.busy.insert(wanted.command_id);
+            self.changed.insert(wanted.outbox_id);
+            let tools = Arc::clone(&self.tools);
+            self.changing.spawn(async move { (wanted.clone(), change::change(tools, wanted).await) });
+        }
+    }
+
+    /// Ends the command, or tells what it waits for.
+    async fn answer(&mut self, answered: (Wanted, Result<Answer, StoreError>)) -> Result<(), StoreError> {
+        let (Wanted { command_id, outbox_id, .. }, answer) = answered;
+        self.busy.remove(&command_id);
+        self.changed.remove(&outbox_id);
+        let failures = self.later.remove(&command_id).map_or(0, |(failures, _)| failures);
+        let (refused, detail) = match answer? {
+            Answer::Done(detail) => (false, detail),
+            Answer::Refused(detail) => (true, detail),
+            Answer::Look => return Ok(()),
+            Answer::Later(at, what) => {
+                let failures = failures.saturating_add(1);
+                let at = at.unwrap_or_else(|| Instant::now() + self.options.backoff.delay(failures));
+                self.later.insert(command_id, (failures, at));
+                return self.writer.commands_wait(vec![command_id], what).await;
             }
         };
+        if refused {
+            tracing::warn!(command_id, outbox_id, detail, "a command is refused");
+        } else {
+            tracing::info!(command_id, outbox_id, detail, "a command is carried out");
+        }
+        self.wake_emit.notify_one();
+        let endings = vec![Ending { command_id, refused, detail }];
+        self.writer.record_told(Vec::new(), Vec::new(), Vec::new(), endings).await
+    }
+
+    /// Records what was told; what was not told is asked again later.
+    async fn record(&mut self, told: Told) -> Result<(), StoreError> {
         for id in told.commands() {
             self.busy.remove(&id);
         }
@@ -221,7 +287,7 @@ impl Commander {
         } else {
             self.failures = self.failures.saturating_add(1);
             self.ask_at = Instant::now() + self.options.backoff.delay(self.failures);
-            self.writer.commands_wait(told.unanswered, NO_ANSWER).await?;
+            self.writer.commands_wait(told.unanswered, NO_ANSWER.to_owned()).await?;
         }
         if !told.polls.is_empty() || !told.endings.is_empty() {
             self.writer.record_told(told.records, told.drifts, told.polls, told.endings).await?;
@@ -233,6 +299,14 @@ impl Commander {
 impl Look {
     fn max(self, other: Self) -> Self {
         if self == Self::Empty { other } else { self }
+    }
+}
+
+/// What a task gave; its panic is this one's.
+fn joined<T>(task: Result<T, tokio::task::JoinError>) -> T {
+    match task {
+        Ok(given) => given,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

@@ -241,7 +241,7 @@ pub(super) enum Change {
     /// What status requests told, and the commands that end with it.
     Told { records: Vec<PollRecord>, drifts: Vec<Drift>, polls: Vec<i64>, endings: Vec<Ending> },
     /// What they wait for.
-    Wait { ids: Vec<i64>, what: &'static str },
+    Wait { ids: Vec<i64>, what: String },
 }
 
 /// Writes `change`; which commands it carried out.

@@ -2,6 +2,7 @@
 
 mod add;
 mod command;
+mod confirm;
 mod emission;
 mod error;
 pub mod inspect;
@@ -18,6 +19,7 @@ mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
 pub use command::{Drift, Ended, Ending, OpenCommand, Wanted};
+pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

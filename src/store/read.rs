@@ -2,7 +2,7 @@
 
 use sqlx::SqlitePool;
 
-use super::{DueNotice, NextDue, OpenCommand, StoreError, command, poll, queue};
+use super::{ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, command, confirm, poll, queue};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -68,6 +68,21 @@ impl Reads {
     /// The id of the last command that was asked; 0 if there was none.
     pub async fn last_command(&self) -> Result<i64, StoreError> {
         command::last(&self.pool).await
+    }
+
+    /// A paid row as the confirmation of its delivery needs it; `None` if there is nothing to confirm.
+    pub async fn confirm_case(&self, outbox_id: i64) -> Result<Option<ConfirmCase>, StoreError> {
+        confirm::case(&self.pool, outbox_id).await
+    }
+
+    /// `outbox.id` of paid rows whose delivery is to be confirmed at `now`.
+    pub async fn due_confirmations(&self, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
+        confirm::due(&self.pool, now, limit).await
+    }
+
+    /// When the first delivery is to be confirmed; `None`: none is.
+    pub async fn next_confirmation(&self) -> Result<Option<Timestamp>, StoreError> {
+        confirm::next(&self.pool).await
     }
 
     /// How many rows are open in each status.

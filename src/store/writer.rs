@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, Drift, EmissionRecord, Ended, Ending, PollRecord, StoreError,
+    Claim, ClaimedRow, ConfirmRecord, ConfirmStart, Drift, EmissionRecord, Ended, Ending, PollRecord, StoreError,
     command::{self, Change},
+    confirm,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
@@ -48,6 +49,15 @@ enum Write {
         moved: u64,
         reply: Reply<u64>,
     },
+    BeginConfirm {
+        start: ConfirmStart,
+        attempt: Option<i64>,
+        reply: Reply<Option<i64>>,
+    },
+    EndConfirm {
+        record: ConfirmRecord,
+        reply: Reply<()>,
+    },
     Commands {
         change: Change,
         now: Timestamp,
@@ -70,6 +80,8 @@ impl Write {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
             Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+            Self::BeginConfirm { start, attempt, .. } => *attempt = confirm::begin(conn, start).await?,
+            Self::EndConfirm { record, .. } => confirm::end(conn, record).await?,
             Self::Commands { change, now, ended, .. } => *ended = command::write(conn, change, *now).await?,
         }
         if bracket.commit {
@@ -86,7 +98,11 @@ impl Write {
                 Ok(turn::doubt_foreign_references(conn, records).await?
                     || (!records.is_empty() && claim.take().is_some()))
             }
-            Self::Polls { .. } | Self::Recover { .. } | Self::Commands { .. } => Ok(false),
+            Self::Polls { .. }
+            | Self::Recover { .. }
+            | Self::BeginConfirm { .. }
+            | Self::EndConfirm { .. }
+            | Self::Commands { .. } => Ok(false),
         }
     }
 
@@ -94,7 +110,8 @@ impl Write {
     fn last_attempt(&self) -> Option<i64> {
         match self {
             Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
-            Self::Polls { .. } | Self::Recover { .. } | Self::Commands { .. } => None,
+            Self::BeginConfirm { attempt, .. } => *attempt,
+            Self::Polls { .. } | Self::Recover { .. } | Self::EndConfirm { .. } | Self::Commands { .. } => None,
         }
     }
 
@@ -104,6 +121,8 @@ impl Write {
             Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
             Self::Polls { reply, .. } => drop(reply.send(result)),
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
+            Self::BeginConfirm { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
+            Self::EndConfirm { reply, .. } => drop(reply.send(result)),
             Self::Commands { ended, reply, .. } => drop(reply.send(result.map(|()| ended))),
         }
     }
@@ -154,6 +173,16 @@ impl Writer {
         self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
     }
 
+    /// Commits that a confirmation may leave: its open attempt, or `None` if there is nothing to confirm any more.
+    pub async fn begin_confirm(&self, start: ConfirmStart) -> Result<Option<i64>, StoreError> {
+        self.ask(|reply| Write::BeginConfirm { start, attempt: None, reply }).await
+    }
+
+    /// Records what became of a confirmation.
+    pub async fn end_confirm(&self, record: ConfirmRecord) -> Result<(), StoreError> {
+        self.ask(|reply| Write::EndConfirm { record, reply }).await
+    }
+
     /// Carries out what commands need no request for; which of `ids` ended.
     pub async fn carry_out(&self, ids: Vec<i64>, policy: Policy) -> Result<Vec<Ended>, StoreError> {
         self.change(Change::CarryOut { ids, policy }).await
@@ -171,7 +200,7 @@ impl Writer {
     }
 
     /// Tells what open commands wait for.
-    pub async fn commands_wait(&self, ids: Vec<i64>, what: &'static str) -> Result<(), StoreError> {
+    pub async fn commands_wait(&self, ids: Vec<i64>, what: String) -> Result<(), StoreError> {
         self.change(Change::Wait { ids, what }).await.map(drop)
     }
 

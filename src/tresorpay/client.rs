@@ -13,7 +13,7 @@ use super::{
     ErrorCode, Scrubber,
     exchange::{Answer, Body, Exchange, NoAnswer, Unsent, send},
     problem::Problem,
-    wire::{EmitRequest, StatusAnswer},
+    wire::{ConfirmRequest, EmitRequest, StatusAnswer},
 };
 use crate::{
     auth::{AccessToken, Auth},
@@ -181,6 +181,22 @@ impl TresorPay {
             Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
         };
         self.exchange(Method::POST, &self.emit_url, Some(body), MAX_EMIT_BODY).await
+    }
+
+    /// Confirms the delivery of what was paid. The caller has committed that it may leave.
+    pub async fn confirm(
+        &self,
+        reference: &TresorPayReference,
+        code_client: &str,
+        code_structure: &str,
+    ) -> Exchange {
+        let body = ConfirmRequest { reference: reference.as_str(), code_client, code_structure };
+        let body = match serde_json::to_vec(&body) {
+            Ok(body) => body,
+            Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
+        };
+        let url = below(&self.base_url, &["payment", "verified-notice-recette"]);
+        self.exchange(Method::POST, &url, Some(body), MAX_EMIT_BODY).await
     }
 
     /// The status of one notice.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod confirm;
 mod exchange;
 mod problem;
 mod retry_after;
@@ -10,6 +11,7 @@ mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
+pub use confirm::{ConfirmJudgement, ConfirmVerdict, judge_confirm};
 pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
 pub use problem::{FieldError, Problem};
 pub use retry_after::{MAX_WAIT, RetryAfter};

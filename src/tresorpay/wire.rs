@@ -129,6 +129,15 @@ impl<'a> WirePaymentMode<'a> {
     }
 }
 
+/// Body of `POST /payment/verified-notice-recette`: TresorPay's own reference.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConfirmRequest<'a> {
+    pub(super) reference: &'a str,
+    pub(super) code_client: &'a str,
+    pub(super) code_structure: &'a str,
+}
+
 /// Answer to an emission: `{"reference":"TP…","status":"EMITTED"}`. Unknown fields are ignored, a field twice or of
 /// another type makes the answer unusable.
 #[derive(Deserialize)]
