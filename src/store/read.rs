@@ -2,7 +2,9 @@
 
 use sqlx::SqlitePool;
 
-use super::{ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, command, confirm, poll, queue};
+use super::{
+    CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, command, confirm, doubt, poll, queue,
+};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -83,6 +85,21 @@ impl Reads {
     /// When the first delivery is to be confirmed; `None`: none is.
     pub async fn next_confirmation(&self) -> Result<Option<Timestamp>, StoreError> {
         confirm::next(&self.pool).await
+    }
+
+    /// A row with what its attempts say, for a cancel; `None` if there is no such row.
+    pub async fn cancel_case(&self, outbox_id: i64) -> Result<Option<CancelCase>, StoreError> {
+        doubt::case(&self.pool, outbox_id).await
+    }
+
+    /// `outbox.id` of rows in doubt that are due at `now`, the longest overdue first.
+    pub async fn due_doubts(&self, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
+        doubt::due(&self.pool, now, limit).await
+    }
+
+    /// When the first row in doubt is due; `None`: none is, or all are held.
+    pub async fn next_doubt(&self) -> Result<Option<Timestamp>, StoreError> {
+        doubt::next(&self.pool).await
     }
 
     /// How many rows are open in each status.

@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, ConfirmRecord, ConfirmStart, Drift, EmissionRecord, Ended, Ending, PollRecord, StoreError,
+    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote, Drift,
+    EmissionRecord, Ended, Ending, PollRecord, StoreError, cancel,
     command::{self, Change},
     confirm,
     error::{is_constraint, is_passing},
@@ -42,6 +43,20 @@ enum Write {
     },
     Polls {
         records: Vec<PollRecord>,
+        reply: Reply<()>,
+    },
+    BeginCancel {
+        start: CancelStart,
+        attempt: Option<i64>,
+        reply: Reply<Option<i64>>,
+    },
+    EndCancel {
+        record: Box<CancelRecord>,
+        then: Option<AfterCancel>,
+        reply: Reply<Option<AfterCancel>>,
+    },
+    NoteDoubt {
+        note: DoubtNote,
         reply: Reply<()>,
     },
     Recover {
@@ -79,6 +94,9 @@ impl Write {
         match self {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
+            Self::BeginCancel { start, attempt, .. } => *attempt = cancel::begin(conn, start).await?,
+            Self::EndCancel { record, then, .. } => *then = cancel::end(conn, record).await?,
+            Self::NoteDoubt { note, .. } => cancel::note(conn, note).await?,
             Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
             Self::BeginConfirm { start, attempt, .. } => *attempt = confirm::begin(conn, start).await?,
             Self::EndConfirm { record, .. } => confirm::end(conn, record).await?,
@@ -99,6 +117,9 @@ impl Write {
                     || (!records.is_empty() && claim.take().is_some()))
             }
             Self::Polls { .. }
+            | Self::BeginCancel { .. }
+            | Self::EndCancel { .. }
+            | Self::NoteDoubt { .. }
             | Self::Recover { .. }
             | Self::BeginConfirm { .. }
             | Self::EndConfirm { .. }
@@ -110,8 +131,13 @@ impl Write {
     fn last_attempt(&self) -> Option<i64> {
         match self {
             Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
-            Self::BeginConfirm { attempt, .. } => *attempt,
-            Self::Polls { .. } | Self::Recover { .. } | Self::EndConfirm { .. } | Self::Commands { .. } => None,
+            Self::BeginCancel { attempt, .. } | Self::BeginConfirm { attempt, .. } => *attempt,
+            Self::Polls { .. }
+            | Self::EndCancel { .. }
+            | Self::NoteDoubt { .. }
+            | Self::Recover { .. }
+            | Self::EndConfirm { .. }
+            | Self::Commands { .. } => None,
         }
     }
 
@@ -119,7 +145,9 @@ impl Write {
     fn answer(self, result: Result<(), StoreError>) {
         match self {
             Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
-            Self::Polls { reply, .. } => drop(reply.send(result)),
+            Self::Polls { reply, .. } | Self::NoteDoubt { reply, .. } => drop(reply.send(result)),
+            Self::BeginCancel { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
+            Self::EndCancel { then, reply, .. } => drop(reply.send(result.map(|()| then))),
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
             Self::BeginConfirm { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
             Self::EndConfirm { reply, .. } => drop(reply.send(result)),
@@ -166,6 +194,24 @@ impl Writer {
     /// Records what polls told.
     pub async fn record_polls(&self, records: Vec<PollRecord>) -> Result<(), StoreError> {
         self.ask(|reply| Write::Polls { records, reply }).await
+    }
+
+    /// Commits that a cancel may leave: its open attempt, or `None` if the row is not as expected any more or has a
+    /// request under way.
+    pub async fn begin_cancel(&self, start: CancelStart) -> Result<Option<i64>, StoreError> {
+        self.ask(|reply| Write::BeginCancel { start, attempt: None, reply }).await
+    }
+
+    /// Records what became of a cancel and moves its row; what followed, `None` if the row had moved meanwhile and was
+    /// left alone.
+    pub async fn end_cancel(&self, record: CancelRecord) -> Result<Option<AfterCancel>, StoreError> {
+        let record = Box::new(record);
+        self.ask(|reply| Write::EndCancel { record, then: None, reply }).await
+    }
+
+    /// Says why a row in doubt waits or is held.
+    pub async fn note_doubt(&self, note: DoubtNote) -> Result<(), StoreError> {
+        self.ask(|reply| Write::NoteDoubt { note, reply }).await
     }
 
     /// Puts in doubt what a crash left under way; how many rows.

@@ -1,6 +1,7 @@
 //! The API client: wire shapes, problem documents, and what an answer means for the money.
 
 mod answer;
+mod cancel;
 mod client;
 mod confirm;
 mod exchange;
@@ -10,6 +11,7 @@ mod scrub;
 mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
+pub use cancel::{CancelAddress, CancelJudgement, CancelVerdict, OtherPlatform, judge_cancel};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
 pub use confirm::{ConfirmJudgement, ConfirmVerdict, judge_confirm};
 pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
