@@ -8,12 +8,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Auth, AuthOptions},
     clock::Timestamp,
+    command::{CommandOptions, Commander},
+    confirm::{ConfirmOptions, Confirmer},
     emit::{EmitOptions, Emitter},
     lifecycle,
+    notice::Policy,
     pace::{Backoff, Pace},
     poll::{PollOptions, Poller},
     schedule::Schedule,
-    settings::{Environment, OnUncertain, Settings},
+    settings::{Delivery, Environment, OnUncertain, Settings},
     store::{self, Binding, Lease, Reads, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
     watch,
@@ -131,6 +134,7 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
         let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let command_wake = Arc::new(Notify::new());
         let schedule = Schedule::start(&[
             (&settings.emit.schedule, Arc::clone(&emit_wake)),
             (&settings.poll.schedule, Arc::clone(&poll_wake)),
@@ -138,12 +142,28 @@ impl App {
         .await?;
         let emitter =
             Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
-        let poller = Poller::new(writer, reads.clone(), api, pace, poll_options(&settings));
+        let confirmer = Arc::new(Confirmer::new(
+            writer.clone(),
+            reads.clone(),
+            api.clone(),
+            pace.clone(),
+            confirm_options(&settings),
+        ));
+        let poller = Arc::new(Poller::new(writer.clone(), reads.clone(), api, pace, poll_options(&settings)));
+        let commander = Commander::new(
+            writer,
+            reads.clone(),
+            Arc::clone(&poller),
+            Arc::clone(&confirmer),
+            Arc::clone(&emit_wake),
+            command_options(&settings),
+        );
         let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
             tasks.spawn(async move { (task, work.await) });
         };
         let (watched, stop) = (reads.clone(), shutdown.clone());
-        let wakes = vec![Arc::clone(&emit_wake)];
+        let confirm_wake = Arc::new(Notify::new());
+        let wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
         spawn(
             "watch",
             Box::pin(async move {
@@ -161,6 +181,22 @@ impl App {
             "poll",
             Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| error.to_string()) }),
         );
+        let stop = shutdown.clone();
+        spawn(
+            "command",
+            Box::pin(
+                async move { commander.run(command_wake, stop).await.map_err(|error| error.to_string()) },
+            ),
+        );
+        if settings.confirm.delivery == Delivery::OnPaid {
+            let stop = shutdown.clone();
+            spawn(
+                "confirm",
+                Box::pin(async move {
+                    confirmer.run(confirm_wake, stop).await.map_err(|error| error.to_string())
+                }),
+            );
+        }
         let stop = shutdown.clone();
         spawn(
             "watchdog",
@@ -251,5 +287,24 @@ fn poll_options(settings: &Settings) -> PollOptions {
         first_delay: settings.poll.first_delay,
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
+        work_after_payment: settings.confirm.delivery == Delivery::OnPaid,
+    }
+}
+
+fn command_options(settings: &Settings) -> CommandOptions {
+    CommandOptions {
+        policy: Policy {
+            max_attempts: settings.emit.max_attempts,
+            confirms: settings.confirm.delivery != Delivery::Never,
+        },
+        backoff: backoff(settings),
+    }
+}
+
+fn confirm_options(settings: &Settings) -> ConfirmOptions {
+    ConfirmOptions {
+        defaults: settings.notice.clone(),
+        backoff: Backoff { first: settings.api.retry_first_delay, max: settings.poll.max_delay },
+        automatic: settings.confirm.delivery == Delivery::OnPaid,
     }
 }

@@ -40,6 +40,8 @@ pub struct PollOptions {
     pub max_delay: Duration,
     /// A notice older than this is no longer asked about of itself.
     pub give_up_after: Duration,
+    /// Something is to be done once a notice is paid.
+    pub work_after_payment: bool,
 }
 
 impl PollOptions {
@@ -77,7 +79,11 @@ impl Poller {
     }
 
     /// Steps until `shutdown`.
-    pub async fn run(self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(
+        self: Arc<Self>,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) -> Result<(), StoreError> {
         loop {
             // A poll changes nothing at TresorPay: it is dropped where it stands.
             let step = tokio::select! {
@@ -132,6 +138,39 @@ impl Poller {
         })
     }
 
+    /// Asks about `notices` at once, whatever their turn, if TresorPay may be asked at all; nothing is recorded.
+    pub async fn ask_about(&self, notices: Vec<DueNotice>) -> Vec<PollRecord> {
+        let notices: Vec<_> = match self.pace.allowance(Side::Status, Instant::now()) {
+            Allowance::Open => notices,
+            Allowance::Probe => notices.into_iter().take(1).collect(),
+            Allowance::NotBefore(_) | Allowance::ProbeUnderWay => return Vec::new(),
+        };
+        let batches: Vec<Vec<DueNotice>> =
+            notices.chunks(self.options.batch_size).map(<[_]>::to_vec).collect();
+        let told = stream::iter(batches).map(|batch| self.ask(batch)).buffer_unordered(BATCHES_AT_ONCE);
+        told.concat().await
+    }
+
+    /// The status of one notice, if TresorPay may be asked at all.
+    pub async fn ask_one(
+        &self,
+        reference: &TresorPayReference,
+    ) -> Option<Result<StatusReport, StatusFailure>> {
+        match self.pace.allowance(Side::Status, Instant::now()) {
+            Allowance::Open | Allowance::Probe => Some(self.status(reference).await),
+            Allowance::NotBefore(_) | Allowance::ProbeUnderWay => None,
+        }
+    }
+
+    async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
+        let told = {
+            let _permit = self.pace.status_permit().await;
+            self.api.status(reference).await
+        };
+        self.report(told.as_ref().err());
+        told
+    }
+
     /// What TresorPay says of `batch`; nothing where it could not be asked.
     async fn ask(&self, batch: Vec<DueNotice>) -> Vec<PollRecord> {
         if batch.len() > 1 && self.batches_are_known() {
@@ -177,12 +216,7 @@ impl Poller {
     async fn ask_each(&self, notices: &[DueNotice]) -> Vec<PollRecord> {
         let mut records = Vec::with_capacity(notices.len());
         for notice in notices {
-            let told = {
-                let _permit = self.pace.status_permit().await;
-                self.api.status(&notice.reference).await
-            };
-            self.report(told.as_ref().err());
-            match told {
+            match self.status(&notice.reference).await {
                 Ok(report) => records.push(self.record(notice, report)),
                 Err(StatusFailure::Refused(detail)) => {
                     let said = format!("{}: {detail}", ErrorCode::Refused.as_str());
@@ -227,12 +261,13 @@ impl Poller {
             (None, Some(date)) => format!("TresorPay says {to}: {date}"),
             (None, None) => format!("TresorPay says {to}"),
         };
-        let (provider, pay_date) = (report.provider, report.pay_date);
+        let (provider, pay_date, at) = (report.provider, report.pay_date, Timestamp::now());
+        let next = (to == Status::Paid && self.options.work_after_payment).then_some(at);
         PollRecord {
             outbox_id: notice.outbox_id,
             reference: notice.reference.clone(),
-            outcome: PollOutcome::Moved { to, provider, pay_date, reason },
-            at: Timestamp::now(),
+            outcome: PollOutcome::Moved { to, provider, pay_date, reason, next },
+            at,
         }
     }
 
@@ -290,6 +325,7 @@ mod tests {
             first_delay: Duration::from_secs(30),
             max_delay: Duration::from_secs(6 * 3600),
             give_up_after: Duration::from_secs(365 * 86400),
+            work_after_payment: false,
         };
         for (age, interval) in [(0, 30.0), (60, 30.0), (3600, 360.0), (86400, 8640.0), (86400 * 30, 21600.0)]
         {

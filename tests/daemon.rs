@@ -9,6 +9,8 @@ mod application; // what an application may do while the daemon works
 mod audit; // the promise, checked against the ledger
 #[path = "daemon/breaker.rs"]
 mod breaker; // an outage costs a handful of doubts, no more
+#[path = "daemon/commands.rs"]
+mod commands; // what is asked by rows of `command`
 #[path = "daemon/crash.rs"]
 mod crash; // kill -9 and a locked database
 #[path = "daemon/death.rs"]

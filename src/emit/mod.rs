@@ -26,6 +26,7 @@ use crate::{
 };
 
 use outcome::Outcomes;
+pub(crate) use outcome::payment_url;
 
 /// The worker looks at the table this often even if nothing wakes it: the schedule may be silent after a clock step.
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);

@@ -182,7 +182,7 @@ fn log(outbox_id: i64, judgement: &Judgement, reason: &str) {
 }
 
 /// `api.payment_page` with the TresorPay reference appended as `?id=`.
-fn payment_url(page: &Url, reference: &str) -> String {
+pub(crate) fn payment_url(page: &Url, reference: &str) -> String {
     let mut url = page.clone();
     url.query_pairs_mut().append_pair("id", reference);
     url.into()

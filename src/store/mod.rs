@@ -1,6 +1,10 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod cancel;
+mod command;
+mod confirm;
+mod doubt;
 mod emission;
 mod error;
 pub mod inspect;
@@ -16,6 +20,10 @@ mod turn;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
+pub use command::{Drift, Ended, Ending, OpenCommand, Wanted};
+pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
+pub use doubt::{CancelCase, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

@@ -32,6 +32,8 @@ pub enum PollOutcome {
         pay_date: Option<String>,
         /// Why, for the transition.
         reason: String,
+        /// When the daemon next acts on the row of itself; `None`: it is finished.
+        next: Option<Timestamp>,
     },
     /// Nothing new.
     Unchanged {
@@ -65,7 +67,7 @@ const RECORD_MOVES: &str = "
         provider = coalesce(r.value->>3, provider), pay_date = coalesce(r.value->>4, pay_date),
         paid_at = CASE WHEN r.value->>2 = 'PAID' THEN r.value->>6 ELSE paid_at END,
         canceled_at = CASE WHEN r.value->>2 = 'CANCELED' THEN r.value->>6 ELSE canceled_at END,
-        next_attempt_at = NULL, last_error = NULL
+        next_attempt_at = r.value->>7, last_error = NULL
     FROM json_each(?1) AS r
     WHERE outbox.id = r.value->>0 AND +outbox.status = 'EMITTED' AND +outbox.tresorpay_reference = r.value->>1";
 
@@ -109,8 +111,9 @@ pub(super) async fn record(conn: &mut SqliteConnection, records: &[PollRecord]) 
     for record in records {
         let (id, reference) = (record.outbox_id, record.reference.as_str());
         match &record.outcome {
-            PollOutcome::Moved { to, provider, pay_date, reason } => {
-                moves.push((id, reference, to.as_str(), provider, pay_date, reason, record.at.to_string()));
+            PollOutcome::Moved { to, provider, pay_date, reason, next } => {
+                let (at, next) = (record.at.to_string(), next.map(|at| at.to_string()));
+                moves.push((id, reference, to.as_str(), provider, pay_date, reason, at, next));
             }
             PollOutcome::Unchanged { next, last_error } => {
                 unchanged.push((id, reference, next.map(|at| at.to_string()), last_error));

@@ -12,7 +12,7 @@ pub enum NextDue {
     Now,
     /// The first waiting row is due then.
     At(Timestamp),
-    /// No row is `PENDING`.
+    /// No row is `PENDING`, or emission is paused.
     Never,
 }
 
@@ -25,10 +25,22 @@ macro_rules! due {
 }
 pub(super) use due;
 
+/// Emission is paused by a command that is carried out, or by one that is about to be.
+macro_rules! paused {
+    () => {
+        "(EXISTS (SELECT 1 FROM meta WHERE key = 'paused')
+          OR EXISTS (SELECT 1 FROM command INDEXED BY command_open
+                     WHERE reference IS NULL AND action = 'pause' AND done_at IS NULL))"
+    };
+}
+pub(super) use paused;
+
 /// When there is something to claim: now (an empty text), later, or never (NULL).
 const NEXT_DUE: &str = concat!(
     "
-    SELECT CASE WHEN EXISTS (
+    SELECT CASE WHEN ",
+    paused!(),
+    " THEN NULL WHEN EXISTS (
         SELECT 1 FROM outbox INDEXED BY outbox_ready
         WHERE status = 'PENDING' AND next_attempt_at IS NULL AND not_before IS not_before_passed)
     THEN '' ELSE (

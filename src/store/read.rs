@@ -2,7 +2,10 @@
 
 use sqlx::SqlitePool;
 
-use super::{DueNotice, NextDue, StoreError, poll, queue};
+use super::{
+    CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, command, confirm, doubt, poll,
+    queue,
+};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -58,6 +61,46 @@ impl Reads {
     /// When the last emission that was accepted left, among the last few.
     pub async fn last_accepted(&self) -> Result<Option<Timestamp>, StoreError> {
         queue::last_accepted(&self.pool).await
+    }
+
+    /// Up to `limit` open commands beyond this id, in the order in which they were asked.
+    pub async fn open_commands(&self, after: i64, limit: usize) -> Result<Vec<OpenCommand>, StoreError> {
+        command::open(&self.pool, after, limit).await
+    }
+
+    /// The id of the last command that was asked; 0 if there was none.
+    pub async fn last_command(&self) -> Result<i64, StoreError> {
+        command::last(&self.pool).await
+    }
+
+    /// A paid row as the confirmation of its delivery needs it; `None` if there is nothing to confirm.
+    pub async fn confirm_case(&self, outbox_id: i64) -> Result<Option<ConfirmCase>, StoreError> {
+        confirm::case(&self.pool, outbox_id).await
+    }
+
+    /// `outbox.id` of paid rows whose delivery is to be confirmed at `now`.
+    pub async fn due_confirmations(&self, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
+        confirm::due(&self.pool, now, limit).await
+    }
+
+    /// When the first delivery is to be confirmed; `None`: none is.
+    pub async fn next_confirmation(&self) -> Result<Option<Timestamp>, StoreError> {
+        confirm::next(&self.pool).await
+    }
+
+    /// A row with what its attempts say, for a cancel; `None` if there is no such row.
+    pub async fn cancel_case(&self, outbox_id: i64) -> Result<Option<CancelCase>, StoreError> {
+        doubt::case(&self.pool, outbox_id).await
+    }
+
+    /// `outbox.id` of rows in doubt that are due at `now`, the longest overdue first.
+    pub async fn due_doubts(&self, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
+        doubt::due(&self.pool, now, limit).await
+    }
+
+    /// When the first row in doubt is due; `None`: none is, or all are held.
+    pub async fn next_doubt(&self) -> Result<Option<Timestamp>, StoreError> {
+        doubt::next(&self.pool).await
     }
 
     /// How many rows are open in each status.

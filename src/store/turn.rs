@@ -14,7 +14,10 @@ use sqlx::{
     sqlite::SqliteArguments,
 };
 
-use super::{Claim, ClaimedRow, EmissionRecord, queue::due};
+use super::{
+    Claim, ClaimedRow, EmissionRecord,
+    queue::{due, paused},
+};
 use crate::notice::{Status, TresorPayReference};
 
 /// Waiting rows that become due in one turn at the most; the rest follow in the next.
@@ -58,7 +61,8 @@ const PROMOTE: &str = concat!(
     " LIMIT ? + 0)"
 );
 
-const CLAIM: &str = "
+const CLAIM: &str = concat!(
+    "
     UPDATE outbox SET status = 'EMITTING', status_source = 'emit', status_reason = NULL, updated_at = ?
     WHERE id IN (
         SELECT o.id FROM outbox AS o INDEXED BY outbox_ready
@@ -66,11 +70,15 @@ const CLAIM: &str = "
           AND o.attempts < ?
           AND (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_uncertain
                                      WHERE status = 'UNCERTAIN' LIMIT ? + 0)) < ?
+          AND NOT ",
+    paused!(),
+    "
           AND (o.replaces IS NULL OR NOT EXISTS (
                 SELECT 1 FROM outbox AS r WHERE r.reference = o.replaces AND r.status <> 'CANCELED'))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
-        ORDER BY o.priority DESC, o.id LIMIT ? + 0)";
+        ORDER BY o.priority DESC, o.id LIMIT ? + 0)"
+);
 
 /// Every row that is `EMITTING` without an open attempt was claimed just now.
 const START_ATTEMPTS: &str = "
@@ -95,8 +103,8 @@ const CLAIMED: &str = "
 pub(super) struct Bracket {
     pub(super) begin: bool,
     pub(super) commit: bool,
-    /// It was tried before, and may have been committed then.
-    pub(super) again: bool,
+    /// It was tried before, and may have been committed then; attempts after this one were handed to nobody.
+    pub(super) again: Option<i64>,
 }
 
 /// Records what finished, then takes up to `claim.limit` rows: `EMITTING`, each with its open attempt.
@@ -124,7 +132,7 @@ pub(super) async fn turn(
     }
     let recorded = changed.get(usize::from(bracket.begin)).copied().unwrap_or_default();
     if !records.is_empty() && recorded != records.len() as u64 {
-        if bracket.again {
+        if bracket.again.is_some() {
             tracing::warn!(
                 answered = records.len(),
                 recorded,

@@ -1,6 +1,7 @@
 //! The single writer: one task owns the one write connection, drains its queue, commits what has come in as one
 //! transaction, then answers every caller. A database that is locked, full or out of reach delays and never drops.
 
+mod operation; // what every kind of write has in common
 mod refused; // what a rule or a trigger does not let in
 mod trouble; // when to try again, and what the log says
 mod unseen; // commits that failed and may be there all the same
@@ -22,16 +23,21 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError,
+    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote, Drift,
+    EmissionRecord, Ended, Ending, PollRecord, StoreError,
+    command::Change,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
     sharing::Sharing,
     turn::{self, Bracket},
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, notice::Policy};
+pub(super) use operation::Operation;
+use operation::{Asked, Job};
 use refused::Waiting;
 use trouble::Trouble;
+pub(super) use unseen::open_attempt;
 pub(crate) use wal::TOLD_SHARE;
 use wal::Wal;
 
@@ -57,6 +63,7 @@ enum Write {
     EmitTurn { turn: EmitTurn, reply: Reply<Vec<ClaimedRow>> },
     Polls { records: Vec<PollRecord>, reply: Reply<usize> },
     Recover { now: Timestamp, moved: u64, reply: Reply<u64> },
+    Other(Box<dyn Job>),
 }
 
 impl Write {
@@ -76,6 +83,7 @@ impl Write {
             Self::Polls { records, .. } => poll::record(conn, records).await?,
             // If an earlier try was committed after all, this one finds none of its rows.
             Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?.max(*moved),
+            Self::Other(job) => job.carry_out(conn, bracket.again).await?,
         }
         if bracket.commit {
             sqlx::query("COMMIT").execute(conn).await?;
@@ -87,7 +95,7 @@ impl Write {
     async fn yield_to_constraint(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         match self {
             Self::EmitTurn { turn, .. } => turn::doubt_foreign_references(conn, &mut turn.records).await,
-            Self::Polls { .. } | Self::Recover { .. } => Ok(false),
+            Self::Polls { .. } | Self::Recover { .. } | Self::Other(_) => Ok(false),
         }
     }
 
@@ -95,6 +103,7 @@ impl Write {
     fn last_attempt(&self) -> Option<i64> {
         match self {
             Self::EmitTurn { turn, .. } => turn.claimed.iter().map(|row| row.attempt_id).max(),
+            Self::Other(job) => job.started(),
             Self::Polls { .. } | Self::Recover { .. } => None,
         }
     }
@@ -122,7 +131,7 @@ impl Write {
                 turn.claimed.clear();
                 turn.records.is_empty()
             }
-            Self::Polls { .. } | Self::Recover { .. } => false,
+            Self::Polls { .. } | Self::Recover { .. } | Self::Other(_) => false,
         }
     }
 
@@ -132,6 +141,7 @@ impl Write {
             Self::EmitTurn { turn, reply } => drop(reply.send(result.map(|()| turn.claimed))),
             Self::Polls { records, reply } => drop(reply.send(result.map(|()| records.len()))),
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
+            Self::Other(job) => job.answer(result),
         }
     }
 }
@@ -172,6 +182,58 @@ impl Writer {
     /// Puts in doubt what a crash left under way; how many rows.
     pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    }
+
+    /// Commits that a cancel may leave: its open attempt, or `None` if the row is not as expected any more or has a
+    /// request under way.
+    pub async fn begin_cancel(&self, start: CancelStart) -> Result<Option<i64>, StoreError> {
+        self.submit(start).await
+    }
+
+    /// Records what became of a cancel and moves its row; what followed, `None` if the row had moved meanwhile and was
+    /// left alone.
+    pub async fn end_cancel(&self, record: CancelRecord) -> Result<Option<AfterCancel>, StoreError> {
+        self.submit(record).await
+    }
+
+    /// Says why a row in doubt waits or is held.
+    pub async fn note_doubt(&self, note: DoubtNote) -> Result<(), StoreError> {
+        self.submit(note).await
+    }
+
+    /// Commits that a confirmation may leave: its open attempt, or `None` if there is nothing to confirm any more.
+    pub async fn begin_confirm(&self, start: ConfirmStart) -> Result<Option<i64>, StoreError> {
+        self.submit(start).await
+    }
+
+    /// Records what became of a confirmation.
+    pub async fn end_confirm(&self, record: ConfirmRecord) -> Result<(), StoreError> {
+        self.submit(record).await
+    }
+
+    /// Carries out what commands need no request for; which of `ids` ended.
+    pub async fn carry_out(&self, ids: Vec<i64>, policy: Policy) -> Result<Vec<Ended>, StoreError> {
+        self.submit(Change::CarryOut { ids, policy }).await
+    }
+
+    /// Records what status requests told that commands asked for, and ends the commands `polls` and `endings` with it.
+    pub async fn record_told(
+        &self,
+        records: Vec<PollRecord>,
+        drifts: Vec<Drift>,
+        polls: Vec<i64>,
+        endings: Vec<Ending>,
+    ) -> Result<(), StoreError> {
+        self.submit(Change::Told { records, drifts, polls, endings }).await.map(drop)
+    }
+
+    /// Tells what open commands wait for.
+    pub async fn commands_wait(&self, ids: Vec<i64>, what: String) -> Result<(), StoreError> {
+        self.submit(Change::Wait { ids, what }).await.map(drop)
+    }
+
+    async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {
+        self.ask(|reply| Write::Other(Box::new(Asked::new(operation, reply)))).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {
@@ -436,7 +498,11 @@ impl WriterTask {
                 write.renew(now);
             }
             write.take_over(&mut unseen);
-            let bracket = Bracket { begin: position == 0 && !again, commit: position == last, again };
+            let bracket = Bracket {
+                begin: position == 0 && !again,
+                commit: position == last,
+                again: again.then_some(handed_over),
+            };
             write.apply(conn, bracket).await?;
         }
         self.unseen = !unseen.is_empty();

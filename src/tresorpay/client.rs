@@ -11,9 +11,10 @@ use url::Url;
 
 use super::{
     ErrorCode, Scrubber,
+    cancel::{CancelAddress, OtherPlatform},
     exchange::{Answer, Body, Exchange, NoAnswer, Unsent, send},
     problem::Problem,
-    wire::{EmitRequest, StatusAnswer},
+    wire::{CancelRequest, ConfirmRequest, EmitRequest, StatusAnswer},
 };
 use crate::{
     auth::{AccessToken, Auth},
@@ -181,6 +182,53 @@ impl TresorPay {
             Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
         };
         self.exchange(Method::POST, &self.emit_url, Some(body), MAX_EMIT_BODY).await
+    }
+
+    /// Confirms the delivery of what was paid. The caller has committed that it may leave.
+    pub async fn confirm(
+        &self,
+        reference: &TresorPayReference,
+        code_client: &str,
+        code_structure: &str,
+    ) -> Exchange {
+        let body = ConfirmRequest { reference: reference.as_str(), code_client, code_structure };
+        let body = match serde_json::to_vec(&body) {
+            Ok(body) => body,
+            Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
+        };
+        let url = below(&self.base_url, &["payment", "verified-notice-recette"]);
+        self.exchange(Method::POST, &url, Some(body), MAX_EMIT_BODY).await
+    }
+
+    /// Where the notices of a client reference are canceled. The token goes to the origin that this daemon is set to and
+    /// nowhere else, so an address anywhere else is none.
+    pub fn cancel_address(
+        &self,
+        base_url: &str,
+        reference: &str,
+        client_code: &str,
+        structure_code: &str,
+    ) -> Result<CancelAddress, OtherPlatform> {
+        let ours = self.base_url.origin();
+        let base_url = Url::parse(base_url)
+            .ok()
+            .filter(|url| url.origin() == ours)
+            .ok_or_else(|| OtherPlatform { at: base_url.to_owned(), ours: ours.ascii_serialization() })?;
+        Ok(CancelAddress {
+            url: below(&base_url, &["payment", "cancel-notice-recette"]),
+            reference: reference.to_owned(),
+            client_code: client_code.to_owned(),
+            structure_code: structure_code.to_owned(),
+        })
+    }
+
+    /// Cancels by the client's reference. The caller has committed that it may leave.
+    pub async fn cancel(&self, address: &CancelAddress) -> Exchange {
+        let body = match serde_json::to_vec(&CancelRequest::new(address)) {
+            Ok(body) => body,
+            Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
+        };
+        self.exchange(Method::POST, &address.url, Some(body), MAX_EMIT_BODY).await
     }
 
     /// The status of one notice.

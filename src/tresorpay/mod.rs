@@ -1,7 +1,9 @@
 //! The API client: wire shapes, problem documents, and what an answer means for the money.
 
 mod answer;
+mod cancel;
 mod client;
+mod confirm;
 mod exchange;
 mod problem;
 mod retry_after;
@@ -9,7 +11,9 @@ mod scrub;
 mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
+pub use cancel::{CancelAddress, CancelJudgement, CancelVerdict, OtherPlatform, judge_cancel};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
+pub use confirm::{ConfirmJudgement, ConfirmVerdict, judge_confirm};
 pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
 pub use problem::{FieldError, Problem};
 pub use retry_after::{MAX_WAIT, RetryAfter};

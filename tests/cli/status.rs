@@ -115,6 +115,7 @@ async fn a_pause_and_open_commands_show() {
     for sql in [
         "INSERT INTO command (action, requested_by) VALUES ('pause', 'ops')",
         "UPDATE command SET done_at = '2026-11-24T09:48:00.000Z', outcome = 'done'",
+        "INSERT INTO meta (key, value) VALUES ('paused', '1')",
         "INSERT INTO command (reference, action) VALUES ('A-1', 'poll')",
     ] {
         sqlx::query(sql).execute(&mut daemon).await.unwrap();
@@ -125,6 +126,7 @@ async fn a_pause_and_open_commands_show() {
     for sql in [
         "INSERT INTO command (action) VALUES ('resume')",
         "UPDATE command SET done_at = '2026-11-24T09:50:00.000Z', outcome = 'done' WHERE action = 'resume'",
+        "DELETE FROM meta WHERE key = 'paused'",
     ] {
         sqlx::query(sql).execute(&mut daemon).await.unwrap();
     }

@@ -9,6 +9,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
+use crate::harness::until;
+
 /// What an application inserts.
 #[derive(Clone, Debug)]
 pub(crate) struct NewRow {
@@ -109,6 +111,13 @@ pub(crate) struct Attempt {
     pub(crate) http_status: Option<i64>,
     pub(crate) outcome: Option<String>,
     pub(crate) tresorpay_reference: Option<String>,
+    pub(crate) detail: Option<String>,
+}
+
+/// A row of `command`.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Asked {
+    pub(crate) outcome: Option<String>,
     pub(crate) detail: Option<String>,
 }
 
@@ -236,5 +245,39 @@ impl Application {
     pub(crate) async fn attempts_of(&mut self, reference: &str) -> Vec<Attempt> {
         let id = self.row(reference).await.id;
         self.attempts().await.into_iter().filter(|attempt| attempt.outbox_id == id).collect()
+    }
+
+    /// Inserts a command; its id.
+    pub(crate) async fn ask(&mut self, reference: Option<&str>, action: &str, argument: Option<&str>) -> i64 {
+        let sql =
+            "INSERT INTO command (reference, action, argument, requested_by) VALUES (?1, ?2, ?3, 'Awa')";
+        let done = sqlx::query(sql).bind(reference).bind(action).bind(argument).execute(&mut self.conn).await;
+        done.unwrap().last_insert_rowid()
+    }
+
+    /// What became of a command so far.
+    pub(crate) async fn asked(&mut self, id: i64) -> Asked {
+        sqlx::query_as("SELECT outcome, detail FROM command WHERE id = ?1")
+            .bind(id)
+            .fetch_one(&mut self.conn)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until a command has ended: its outcome and its detail.
+    pub(crate) async fn ended(&mut self, id: i64) -> (String, String) {
+        let mut asked = self.asked(id).await;
+        until(&format!("command {id} has ended: {asked:?}"), async || {
+            asked = self.asked(id).await;
+            asked.outcome.is_some()
+        })
+        .await;
+        (asked.outcome.unwrap(), asked.detail.unwrap())
+    }
+
+    /// Asks and waits for the end.
+    pub(crate) async fn command(&mut self, reference: &str, action: &str) -> (String, String) {
+        let id = self.ask(Some(reference), action, None).await;
+        self.ended(id).await
     }
 }

@@ -140,8 +140,8 @@ const NUMBERS: &str = "
            (SELECT coalesce(max(id), 0) FROM transition)";
 
 const PAUSE: &str = "
-    SELECT action, done_at, requested_by FROM command
-    WHERE action IN ('pause', 'resume') AND outcome = 'done' ORDER BY id DESC LIMIT 1";
+    SELECT c.done_at, c.requested_by FROM meta AS m LEFT JOIN command AS c ON c.id = CAST(m.value AS INTEGER)
+    WHERE m.key = 'paused'";
 
 impl Inspect {
     /// Counts everything. Statuses with more than `max_summed` rows get no amount.
@@ -200,9 +200,8 @@ async fn statuses(conn: &mut SqliteConnection, max_summed: i64) -> Result<Vec<St
 }
 
 async fn pause(conn: &mut SqliteConnection) -> Result<Option<Pause>, StoreError> {
-    let last: Option<(String, Option<String>, Option<String>)> =
-        sqlx::query_as(PAUSE).fetch_optional(conn).await?;
-    Ok(last.filter(|(action, _, _)| action == "pause").map(|(_, since, by)| Pause { since, by }))
+    let paused: Option<(Option<String>, Option<String>)> = sqlx::query_as(PAUSE).fetch_optional(conn).await?;
+    Ok(paused.map(|(since, by)| Pause { since, by }))
 }
 
 #[cfg(test)]

@@ -91,8 +91,8 @@ impl WriterTask {
                 drop(reply.send(Ok(recorded)));
                 Ok(())
             }
-            // Nothing may leave before it is known what was under way.
-            write @ Write::Recover { .. } => {
+            // Nothing may leave before it is known what was under way, nor what became of a request without a place for it.
+            write @ (Write::Recover { .. } | Write::Other(_)) => {
                 write.answer(Err(StoreError::Sqlite(sqlx::Error::Protocol(error.to_string()))));
                 Err(StoreError::Sqlite(error))
             }

@@ -175,8 +175,13 @@ async fn answers_that_were_written_although_it_failed_are_recorded_once() {
     bench.task.answer(group).await.unwrap();
 
     let reference = TresorPayReference::parse("TP1").unwrap();
-    let outcome =
-        PollOutcome::Moved { to: Status::Paid, provider: None, pay_date: None, reason: "paid".into() };
+    let outcome = PollOutcome::Moved {
+        to: Status::Paid,
+        provider: None,
+        pay_date: None,
+        reason: "paid".into(),
+        next: None,
+    };
     let poll = PollRecord { outbox_id: 1, reference, outcome, at: Timestamp::now() };
     let mut group = [
         turn(vec![emitted(1, 1), emitted(2, 2)], 2),

@@ -45,3 +45,22 @@ pub(super) async fn knows(conn: &mut SqliteConnection, handed_over: i64) -> Resu
     let row: (i64,) = sqlx::query_as("SELECT coalesce(max(id), 0) FROM attempt").fetch_one(conn).await?;
     Ok(row.0 >= handed_over)
 }
+
+/// The attempt of this operation that a try whose end nobody saw has started for the row.
+pub(in crate::store) async fn open_attempt(
+    conn: &mut SqliteConnection,
+    handed_over: i64,
+    outbox_id: i64,
+    operation: &str,
+) -> Result<Option<i64>, sqlx::Error> {
+    let open: Option<(i64,)> = sqlx::query_as(
+        "SELECT id FROM attempt INDEXED BY attempt_open
+         WHERE outbox_id = ?1 AND operation = ?2 AND outcome IS NULL AND id > ?3",
+    )
+    .bind(outbox_id)
+    .bind(operation)
+    .bind(handed_over)
+    .fetch_optional(conn)
+    .await?;
+    Ok(open.map(|row| row.0))
+}

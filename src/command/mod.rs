@@ -1,0 +1,320 @@
+//! Commands: from an open row of `command` to its outcome.
+//!
+//! One task looks at what is open, carries out at once what needs nobody else, and asks TresorPay for the rest. What it
+//! decides on is read again in the commit that changes it. Nothing that matters is in memory only: an open command is
+//! looked at until it ends.
+
+mod change; // requests that change something, or need TresorPay's word first
+mod told; // what status requests that commands asked for told
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    confirm::Confirmer,
+    notice::{Decision, Policy, Request},
+    pace::Backoff,
+    poll::Poller,
+    store::{Ended, Ending, OpenCommand, Reads, StoreError, Wanted, Writer},
+};
+
+use change::Answer;
+use told::Told;
+
+/// Open commands that are read, and carried out in one commit, at once.
+const PAGE: usize = 200;
+/// What waits is looked at this often: what it waits for may have happened.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The worker looks this often even if nothing wakes it.
+const FALLBACK_WAKE: Duration = Duration::from_secs(30);
+/// Notices that commands ask about in one task.
+const ASK_AT_ONCE: usize = 100;
+/// Requests that change something under way at once: few, so as to leave slots to emissions.
+const CHANGES_AT_ONCE: usize = 4;
+/// What a command waits for while TresorPay does not answer.
+const NO_ANSWER: &str = "waits: TresorPay does not answer status requests now; it is asked again";
+
+/// What carrying out commands needs of the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandOptions {
+    /// What decides beside the row.
+    pub policy: Policy,
+    /// Between requests that failed.
+    pub backoff: Backoff,
+}
+
+/// What requests are made with.
+struct Tools {
+    poller: Arc<Poller>,
+    confirmer: Arc<Confirmer>,
+}
+
+/// The worker.
+pub struct Commander {
+    writer: Writer,
+    reads: Reads,
+    tools: Arc<Tools>,
+    /// Rows may have come free to be emitted.
+    wake_emit: Arc<Notify>,
+    options: CommandOptions,
+    /// Status requests: they change nothing and are dropped when the daemon stops.
+    asking: JoinSet<Told>,
+    /// Requests that change something: they are finished when the daemon stops.
+    changing: JoinSet<(Wanted, Result<Answer, StoreError>)>,
+    /// Commands whose request is under way, and rows that a change is under way for.
+    busy: HashSet<i64>,
+    changed: HashSet<i64>,
+    /// Commands whose request came to nothing: how often in a row, and when it may be made again.
+    later: HashMap<i64, (u32, Instant)>,
+    /// The last command that was looked at.
+    seen: i64,
+    /// Status requests that failed in a row, and when the next may be made.
+    failures: u32,
+    ask_at: Instant,
+}
+
+/// What a look at the open commands came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nothing is open.
+    Empty,
+    /// Something waits.
+    Waiting,
+    /// What was decided was no longer so when it was to be carried out.
+    Again,
+}
+
+impl Commander {
+    /// A worker that has not begun.
+    pub fn new(
+        writer: Writer,
+        reads: Reads,
+        poller: Arc<Poller>,
+        confirmer: Arc<Confirmer>,
+        wake_emit: Arc<Notify>,
+        options: CommandOptions,
+    ) -> Self {
+        Self {
+            writer,
+            reads,
+            tools: Arc::new(Tools { poller, confirmer }),
+            wake_emit,
+            options,
+            asking: JoinSet::new(),
+            changing: JoinSet::new(),
+            busy: HashSet::new(),
+            changed: HashSet::new(),
+            later: HashMap::new(),
+            seen: 0,
+            failures: 0,
+            ask_at: Instant::now(),
+        }
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+        let mut look = true;
+        let mut next = Instant::now();
+        loop {
+            if look {
+                next = Instant::now() + self.look_or_wait().await?;
+            }
+            look = tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = wake.notified() => self.has_news().await,
+                () = tokio::time::sleep_until(next.into()) => true,
+                Some(told) = self.asking.join_next() => {
+                    self.record(joined(told)).await?;
+                    true
+                }
+                Some(answered) = self.changing.join_next() => {
+                    self.answer(joined(answered)).await?;
+                    true
+                }
+            };
+        }
+        while let Some(answered) = self.changing.join_next().await {
+            self.answer(joined(answered)).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at everything that is open; how long until the next look.
+    async fn look_or_wait(&mut self) -> Result<Duration, StoreError> {
+        match self.look().await {
+            Ok(Look::Empty) => Ok(FALLBACK_WAKE),
+            Ok(Look::Waiting) => Ok(LOOK_AGAIN),
+            Ok(Look::Again) => Ok(Duration::ZERO),
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "the commands cannot be read; none is carried out");
+                Ok(LOOK_AGAIN)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a command came since the last look.
+    async fn has_news(&self) -> bool {
+        // A look that fails is made in full, and reported there.
+        self.reads.last_command().await.is_ok_and(|last| last > self.seen) || self.seen == 0
+    }
+
+    async fn look(&mut self) -> Result<Look, StoreError> {
+        let last = self.reads.last_command().await?;
+        let (mut after, mut look) = (0, Look::Empty);
+        let mut wanted = Vec::new();
+        loop {
+            let page = self.reads.open_commands(after, PAGE).await?;
+            if let Some(command) = page.last() {
+                after = command.id;
+                look = look.max(Look::Waiting);
+            }
+            if self.sort(&page, &mut wanted).await? == Look::Again {
+                look = Look::Again;
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        self.seen = last;
+        let (asks, changes) = wanted.into_iter().partition(|wanted| wanted.request == Request::Status);
+        self.ask(asks);
+        self.change(changes);
+        Ok(look)
+    }
+
+    /// Carries out what can be; collects what TresorPay has to be asked for.
+    async fn sort(&mut self, page: &[OpenCommand], wanted: &mut Vec<Wanted>) -> Result<Look, StoreError> {
+        let (mut local, mut expected) = (Vec::new(), 0);
+        for command in page.iter().filter(|command| !self.busy.contains(&command.id)) {
+            match command.decision(self.options.policy) {
+                Decision::Move(_) | Decision::Done(_) | Decision::Refuse(_) => {
+                    local.push(command.id);
+                    expected += 1;
+                }
+                Decision::Wait(what) if command.says(what) => {}
+                Decision::Wait(_) => local.push(command.id),
+                Decision::Ask(request) => wanted.extend(command.wanted(request)),
+                Decision::SettleByWord => {}
+            }
+        }
+        if local.is_empty() {
+            return Ok(Look::Waiting);
+        }
+        let ended = self.writer.carry_out(local, self.options.policy).await?;
+        ended.iter().for_each(log);
+        if !ended.is_empty() {
+            self.wake_emit.notify_one();
+        }
+        Ok(if ended.len() < expected { Look::Again } else { Look::Waiting })
+    }
+
+    /// Starts the requests that are wanted: one for a row, however many commands ask for it.
+    fn ask(&mut self, wanted: Vec<Wanted>) {
+        if Instant::now() < self.ask_at {
+            return;
+        }
+        let mut rows: BTreeMap<i64, (Wanted, Vec<i64>)> = BTreeMap::new();
+        for wanted in wanted {
+            self.busy.insert(wanted.command_id);
+            let id = wanted.command_id;
+            rows.entry(wanted.outbox_id).or_insert_with(|| (wanted, Vec::new())).1.push(id);
+        }
+        let rows: Vec<_> = rows.into_values().collect();
+        for rows in rows.chunks(ASK_AT_ONCE) {
+            self.asking.spawn(told::ask(Arc::clone(&self.tools.poller), rows.to_vec()));
+        }
+    }
+
+    /// Starts requests that change something, a few at once and one for a row.
+    fn change(&mut self, wanted: Vec<Wanted>) {
+        let now = Instant::now();
+        for wanted in wanted {
+            if self.changing.len() >= CHANGES_AT_ONCE {
+                return;
+            }
+            let early = self.later.get(&wanted.command_id).is_some_and(|(_, at)| now < *at);
+            if early || self.changed.contains(&wanted.outbox_id) {
+                continue;
+            }
+            self.busy.insert(wanted.command_id);
+            self.changed.insert(wanted.outbox_id);
+            let tools = Arc::clone(&self.tools);
+            self.changing.spawn(async move { (wanted.clone(), change::change(tools, wanted).await) });
+        }
+    }
+
+    /// Ends the command, or tells what it waits for.
+    async fn answer(&mut self, answered: (Wanted, Result<Answer, StoreError>)) -> Result<(), StoreError> {
+        let (Wanted { command_id, outbox_id, .. }, answer) = answered;
+        self.busy.remove(&command_id);
+        self.changed.remove(&outbox_id);
+        let failures = self.later.remove(&command_id).map_or(0, |(failures, _)| failures);
+        let (refused, detail) = match answer? {
+            Answer::Done(detail) => (false, detail),
+            Answer::Refused(detail) => (true, detail),
+            Answer::Look => return Ok(()),
+            Answer::Later(at, what) => {
+                let failures = failures.saturating_add(1);
+                let at = at.unwrap_or_else(|| Instant::now() + self.options.backoff.delay(failures));
+                self.later.insert(command_id, (failures, at));
+                return self.writer.commands_wait(vec![command_id], what).await;
+            }
+        };
+        if refused {
+            tracing::warn!(command_id, outbox_id, detail, "a command is refused");
+        } else {
+            tracing::info!(command_id, outbox_id, detail, "a command is carried out");
+        }
+        self.wake_emit.notify_one();
+        let endings = vec![Ending { command_id, refused, detail }];
+        self.writer.record_told(Vec::new(), Vec::new(), Vec::new(), endings).await
+    }
+
+    /// Records what was told; what was not told is asked again later.
+    async fn record(&mut self, told: Told) -> Result<(), StoreError> {
+        for id in told.commands() {
+            self.busy.remove(&id);
+        }
+        if told.unanswered.is_empty() {
+            self.failures = 0;
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            self.ask_at = Instant::now() + self.options.backoff.delay(self.failures);
+            self.writer.commands_wait(told.unanswered, NO_ANSWER.to_owned()).await?;
+        }
+        if !told.polls.is_empty() || !told.endings.is_empty() {
+            self.writer.record_told(told.records, told.drifts, told.polls, told.endings).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Look {
+    fn max(self, other: Self) -> Self {
+        if self == Self::Empty { other } else { self }
+    }
+}
+
+/// What a task gave; its panic is this one's.
+fn joined<T>(task: Result<T, tokio::task::JoinError>) -> T {
+    match task {
+        Ok(given) => given,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn log(ended: &Ended) {
+    let Ended { command_id, action, outbox_id, refused, detail } = ended;
+    if *refused {
+        tracing::warn!(command_id, action, outbox_id, detail, "a command is refused");
+    } else {
+        tracing::info!(command_id, action, outbox_id, detail, "a command is carried out");
+    }
+}

@@ -1,0 +1,112 @@
+//! Status requests that commands ask for, and what they tell: of a notice that waits to be paid as polling does, of one
+//! that is finished whether it still is what it was.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    clock::Timestamp,
+    notice::{Event, RemoteStatus, Status, TresorPayReference, apply},
+    poll::Poller,
+    store::{Drift, Ending, PollRecord, Wanted},
+    tresorpay::{StatusFailure, StatusReport},
+};
+
+/// What a task's requests told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Of notices that waited to be paid.
+    pub(super) records: Vec<PollRecord>,
+    /// Of notices that were finished and are something else.
+    pub(super) drifts: Vec<Drift>,
+    /// Polls that end with these records.
+    pub(super) polls: Vec<i64>,
+    /// Commands that end otherwise.
+    pub(super) endings: Vec<Ending>,
+    /// Commands whose request told nothing.
+    pub(super) unanswered: Vec<i64>,
+}
+
+impl Told {
+    /// Every command that was asked for.
+    pub(super) fn commands(&self) -> Vec<i64> {
+        let ended = self.endings.iter().map(|ending| ending.command_id);
+        self.polls.iter().chain(&self.unanswered).copied().chain(ended).collect()
+    }
+}
+
+/// Asks about each row once for all of its commands.
+pub(super) async fn ask(poller: Arc<Poller>, rows: Vec<(Wanted, Vec<i64>)>) -> Told {
+    let (live, finished): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|(wanted, _)| wanted.status == Status::Emitted);
+    let mut told = Told::default();
+    if !live.is_empty() {
+        let notices = live.iter().filter_map(|(wanted, _)| wanted.notice()).collect();
+        told.records = poller.ask_about(notices).await;
+        let recorded: HashSet<i64> = told.records.iter().map(|record| record.outbox_id).collect();
+        for (wanted, commands) in live {
+            let answered = recorded.contains(&wanted.outbox_id);
+            if answered { &mut told.polls } else { &mut told.unanswered }.extend(commands);
+        }
+    }
+    for (wanted, commands) in finished {
+        let answer = match &wanted.tresorpay_reference {
+            Some(reference) => poller.ask_one(reference).await.map(|answer| (reference.clone(), answer)),
+            None => None,
+        };
+        match answer {
+            Some((reference, Ok(report))) => told.take(&wanted, commands, reference, report),
+            Some((_, Err(StatusFailure::Refused(why)))) => {
+                told.end(commands, format!("TresorPay does not know it any more: {why}"));
+            }
+            Some((_, Err(StatusFailure::NoSuchEndpoint | StatusFailure::Failed { .. }))) | None => {
+                told.unanswered.extend(commands);
+            }
+        }
+    }
+    told
+}
+
+impl Told {
+    /// Of a finished notice: the same as ever, or drift.
+    fn take(
+        &mut self,
+        wanted: &Wanted,
+        commands: Vec<i64>,
+        reference: TresorPayReference,
+        report: StatusReport,
+    ) {
+        let from = wanted.status;
+        let word = report.status.clone();
+        let to = apply(from, &Event::Reported(report.status)).unwrap_or(from);
+        if to != from {
+            let reason = format!("drift: it was {from} and TresorPay says {to}");
+            tracing::error!(
+                outbox_id = wanted.outbox_id,
+                reason,
+                "a finished notice has changed at TresorPay"
+            );
+            let (provider, pay_date) = (report.provider, report.pay_date);
+            let at = Timestamp::now();
+            let outbox_id = wanted.outbox_id;
+            self.drifts.push(Drift { outbox_id, reference, from, to, provider, pay_date, reason, at });
+            self.polls.extend(commands);
+            return;
+        }
+        match word {
+            RemoteStatus::Live => {
+                let said = format!("TresorPay says that it waits to be paid, although it is {from} here");
+                tracing::error!(outbox_id = wanted.outbox_id, said, "a finished notice is live at TresorPay");
+                self.end(commands, said);
+            }
+            RemoteStatus::Unknown(word) => {
+                self.end(commands, format!("TresorPay says `{word}`, which is not a known status"));
+            }
+            RemoteStatus::Paid | RemoteStatus::Canceled => self.polls.extend(commands),
+        }
+    }
+
+    fn end(&mut self, commands: Vec<i64>, detail: String) {
+        let ending = |command_id| Ending { command_id, refused: false, detail: detail.clone() };
+        self.endings.extend(commands.into_iter().map(ending));
+    }
+}
