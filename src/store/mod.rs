@@ -13,6 +13,7 @@ mod read;
 mod recovery;
 mod sharing;
 mod turn;
+mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
@@ -23,6 +24,7 @@ pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_da
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+pub use wait::{Wait, WaitMove};
 pub use writer::Writer;
 
 /// Rows for a statement that takes them by `json_each`.

@@ -2,7 +2,7 @@
 
 use sqlx::SqlitePool;
 
-use super::{DueNotice, NextDue, StoreError, poll, queue};
+use super::{DueNotice, NextDue, StoreError, Wait, poll, queue, wait};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -64,6 +64,16 @@ impl Reads {
     pub async fn queue(&self) -> Result<Queue, StoreError> {
         let row: (i64, i64, i64, i64) = sqlx::query_as(QUEUE).fetch_one(&self.pool).await?;
         Ok(Queue { pending: row.0, emitting: row.1, uncertain: row.2, emitted: row.3 })
+    }
+
+    /// Emitted notices that are next asked about after `beyond`; `None`: all that are asked about again.
+    pub async fn poll_waits(&self, beyond: Option<Timestamp>) -> Result<Vec<Wait>, StoreError> {
+        wait::polls(&self.pool, beyond).await
+    }
+
+    /// Rows that wait to be emitted again until after `beyond`.
+    pub async fn retry_waits(&self, beyond: Timestamp) -> Result<Vec<Wait>, StoreError> {
+        wait::retries(&self.pool, beyond).await
     }
 
     /// The pool, for a connection of one's own.

@@ -16,6 +16,7 @@ use super::{
     poll, recovery,
     sharing::Sharing,
     turn::{self, Bracket},
+    wait::{self, WaitMove},
 };
 use crate::{clock::Timestamp, pace::Backoff};
 
@@ -47,6 +48,15 @@ enum Write {
         moved: u64,
         reply: Reply<u64>,
     },
+    MoveWaits {
+        moves: Vec<WaitMove>,
+        reply: Reply<()>,
+    },
+    Publish {
+        key: &'static str,
+        value: String,
+        reply: Reply<()>,
+    },
 }
 
 impl Write {
@@ -63,6 +73,8 @@ impl Write {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
             Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+            Self::MoveWaits { moves, .. } => wait::make(conn, moves).await?,
+            Self::Publish { key, value, .. } => wait::publish(conn, key, value).await?,
         }
         if bracket.commit {
             sqlx::query("COMMIT").execute(conn).await?;
@@ -78,7 +90,9 @@ impl Write {
                 Ok(turn::doubt_foreign_references(conn, records).await?
                     || (!records.is_empty() && claim.take().is_some()))
             }
-            Self::Polls { .. } | Self::Recover { .. } => Ok(false),
+            Self::Polls { .. } | Self::Recover { .. } | Self::MoveWaits { .. } | Self::Publish { .. } => {
+                Ok(false)
+            }
         }
     }
 
@@ -86,7 +100,7 @@ impl Write {
     fn last_attempt(&self) -> Option<i64> {
         match self {
             Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
-            Self::Polls { .. } | Self::Recover { .. } => None,
+            Self::Polls { .. } | Self::Recover { .. } | Self::MoveWaits { .. } | Self::Publish { .. } => None,
         }
     }
 
@@ -94,7 +108,9 @@ impl Write {
     fn answer(self, result: Result<(), StoreError>) {
         match self {
             Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
-            Self::Polls { reply, .. } => drop(reply.send(result)),
+            Self::Polls { reply, .. } | Self::MoveWaits { reply, .. } | Self::Publish { reply, .. } => {
+                drop(reply.send(result));
+            }
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
         }
     }
@@ -143,6 +159,16 @@ impl Writer {
     /// Puts in doubt what a crash left under way; how many rows.
     pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    }
+
+    /// Moves waits that were written by a wrong clock, where they are still as they were found.
+    pub async fn move_waits(&self, moves: Vec<WaitMove>) -> Result<(), StoreError> {
+        self.ask(|reply| Write::MoveWaits { moves, reply }).await
+    }
+
+    /// Writes a key of `meta` that is the daemon's to choose.
+    pub async fn publish(&self, key: &'static str, value: String) -> Result<(), StoreError> {
+        self.ask(|reply| Write::Publish { key, value, reply }).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {

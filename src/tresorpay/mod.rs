@@ -1,7 +1,9 @@
 //! The API client: wire shapes, problem documents, and what an answer means for the money.
 
 mod answer;
+mod certificate;
 mod client;
+mod date;
 mod exchange;
 mod problem;
 mod retry_after;
@@ -10,7 +12,8 @@ mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
-pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
+pub use date::{CLOCK_OFF, Offset, ServerClock, asked_to_wait, words as offset_words};
+pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send, unreachable};
 pub use problem::{FieldError, Problem};
 pub use retry_after::{MAX_WAIT, RetryAfter};
 pub use scrub::Scrubber;
