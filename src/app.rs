@@ -1,13 +1,13 @@
 //! All wiring in one place: opens, builds, spawns, and ends when asked to or when a task dies.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, AuthOptions},
-    clock::Timestamp,
+    clock::{ClockSteps, Timestamp},
     command::{CommandOptions, Commander},
     confirm::{ConfirmOptions, Confirmer},
     emit::{EmitOptions, Emitter},
@@ -15,10 +15,12 @@ use crate::{
     notice::Policy,
     pace::{Backoff, Pace},
     poll::{PollOptions, Poller},
+    publish,
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
     store::{self, Binding, Lease, Reads, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
+    waits::{LongestWaits, Waits},
     watch,
 };
 
@@ -94,7 +96,12 @@ impl App {
                 "requests were under way when the daemon last ended: UNCERTAIN, see `tresorpayd list --status UNCERTAIN`"
             );
         }
-        let backoff = backoff(&settings);
+        let pace = Pace::new(
+            settings.api.max_concurrency,
+            settings.api.requests_per_second,
+            backoff(&settings),
+            settings.api.breaker_failures,
+        );
         let (auth, actor) = Auth::new(
             http.clone(),
             AuthOptions {
@@ -103,21 +110,18 @@ impl App {
                 client_secret: credentials.client_secret,
                 scope: settings.auth.scope.clone(),
                 client_authentication: settings.auth.client_authentication,
-                backoff,
             },
+            pace.clone(),
         );
+        Waits::new(opened.writer.clone(), opened.reads.clone(), longest_waits(&settings))
+            .cut(Timestamp::now())
+            .await?;
         tasks.spawn(async move {
             actor.await;
             ("auth", Ok(()))
         });
         let phones = settings.notice.other_phone_numbers;
         let api = TresorPay::new(http, auth.clone(), settings.api.base_url.clone(), phones);
-        let pace = Pace::new(
-            settings.api.max_concurrency,
-            settings.api.requests_per_second,
-            backoff,
-            settings.api.breaker_failures,
-        );
         Ok(Self {
             settings,
             tasks,
@@ -135,9 +139,9 @@ impl App {
         let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let command_wake = Arc::new(Notify::new());
-        let schedule = Schedule::start(&[
-            (&settings.emit.schedule, Arc::clone(&emit_wake)),
-            (&settings.poll.schedule, Arc::clone(&poll_wake)),
+        let schedule = Schedule::start(vec![
+            (settings.emit.schedule.clone(), Arc::clone(&emit_wake)),
+            (settings.poll.schedule.clone(), Arc::clone(&poll_wake)),
         ])
         .await?;
         let emitter =
@@ -149,7 +153,19 @@ impl App {
             pace.clone(),
             confirm_options(&settings),
         ));
-        let poller = Arc::new(Poller::new(writer.clone(), reads.clone(), api, pace, poll_options(&settings)));
+        let steps = ClockSteps::start(Timestamp::now(), Instant::now());
+        let waits = Waits::new(writer.clone(), reads.clone(), longest_waits(&settings));
+        let published =
+            publish::publish(writer.clone(), pace.held(), api.clock().changes(), shutdown.clone());
+        let held = pace.held();
+        let poller = Arc::new(Poller::new(
+            writer.clone(),
+            reads.clone(),
+            api,
+            pace,
+            poll_options(&settings),
+            steps.clone(),
+        ));
         let commander = Commander::new(
             writer,
             reads.clone(),
@@ -201,10 +217,13 @@ impl App {
         spawn(
             "watchdog",
             Box::pin(async move {
-                lifecycle::report(reads, stop).await;
+                lifecycle::report(reads, held, stop).await;
                 Ok(())
             }),
         );
+        spawn("publish", Box::pin(async move { published.await.map_err(|error| error.to_string()) }));
+        let stop = shutdown.clone();
+        spawn("clock", Box::pin(async move { waits.keep(steps, schedule, stop).await }));
         drop(auth);
         tracing::info!(
             environment = settings.environment.as_str(),
@@ -217,7 +236,6 @@ impl App {
             tracing::info!("production: notices bill real taxpayers");
         }
         let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
-        let _ = schedule.shutdown().await;
         drop(lease);
         ended
     }
@@ -268,6 +286,13 @@ async fn supervise(
 
 fn backoff(settings: &Settings) -> Backoff {
     Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay }
+}
+
+fn longest_waits(settings: &Settings) -> LongestWaits {
+    LongestWaits {
+        retry: settings.api.retry_max_delay,
+        poll: settings.poll.max_delay.max(settings.poll.first_delay),
+    }
 }
 
 fn emit_options(settings: &Settings) -> EmitOptions {

@@ -17,6 +17,7 @@ mod read;
 mod recovery;
 mod sharing;
 mod turn;
+mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
@@ -31,6 +32,7 @@ pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_da
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
 pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;
 pub use writer::Writer;

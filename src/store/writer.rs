@@ -31,6 +31,7 @@ use super::{
     poll, recovery,
     sharing::Sharing,
     turn::{self, Bracket},
+    wait::{Publish, WaitMove},
 };
 use crate::{clock::Timestamp, notice::Policy};
 pub(super) use operation::Operation;
@@ -230,6 +231,16 @@ impl Writer {
     /// Tells what open commands wait for.
     pub async fn commands_wait(&self, ids: Vec<i64>, what: String) -> Result<(), StoreError> {
         self.submit(Change::Wait { ids, what }).await.map(drop)
+    }
+
+    /// Moves waits that were written by a wrong clock, where they are still as they were found.
+    pub async fn move_waits(&self, moves: Vec<WaitMove>) -> Result<(), StoreError> {
+        self.submit(moves).await
+    }
+
+    /// Writes a key of `meta` that is the daemon's to choose.
+    pub async fn publish(&self, key: &'static str, value: String) -> Result<(), StoreError> {
+        self.submit(Publish { key, value }).await
     }
 
     async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {

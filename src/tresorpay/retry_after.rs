@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::date::http_date;
+
 /// Longest wait that a header can ask for; a longer one is a mistake that would stop a Treasury.
 pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 
@@ -12,14 +14,15 @@ pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 pub struct RetryAfter(pub Duration);
 
 impl RetryAfter {
-    /// Reads the header; `now` turns a date into a wait. `None` if it is neither form.
+    /// Reads the header; `now`, by the server's clock if it tells, turns a date into a wait. `None` if it is neither
+    /// form.
     pub fn parse(header: &str, now: DateTime<Utc>) -> Option<Self> {
         let header = header.trim();
         if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
             return Some(Self(Duration::from_secs(header.parse().unwrap_or(u64::MAX)).min(MAX_WAIT)));
         }
-        let at = DateTime::parse_from_rfc2822(header).ok()?;
-        let wait = at.to_utc().signed_duration_since(now).to_std().unwrap_or_default();
+        let at = http_date(header)?;
+        let wait = at.signed_duration_since(now).to_std().unwrap_or_default();
         Some(Self(wait.min(MAX_WAIT)))
     }
 }
@@ -38,6 +41,8 @@ mod tests {
         let seconds = |text: &str| RetryAfter::parse(text, now).map(|after| after.0);
         assert_eq!(seconds("120"), Some(Duration::from_secs(120)));
         assert_eq!(seconds("Tue, 24 Nov 2026 09:48:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(seconds("Tuesday, 24-Nov-26 09:48:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(seconds("Tue Nov 24 09:48:30 2026"), Some(Duration::from_secs(30)));
         assert_eq!(seconds("Tue, 24 Nov 2026 09:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(seconds("99999999999999999999999"), Some(MAX_WAIT));
         for neither in ["", "soon", "-1", "1.5", "Tue"] {
