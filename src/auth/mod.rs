@@ -17,6 +17,8 @@ use crate::{pace::Backoff, settings::ClientAuthentication, tresorpay::Scrubber};
 
 use actor::{Actor, Ask};
 use endpoint::Endpoint;
+#[doc(hidden)]
+pub use endpoint::judge_token;
 
 /// Wait when the actor has ended; the daemon is stopping.
 const STOPPED_WAIT: Duration = Duration::from_secs(1);

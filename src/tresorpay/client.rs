@@ -187,10 +187,7 @@ impl TresorPay {
     pub async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
         let url = below(&self.base_url, &["notice-recette", "status", reference.as_str()]);
         let exchange = self.exchange(Method::GET, &url, None, MIN_STATUS_BODY).await;
-        let answer = read_status::<StatusAnswer>(exchange)?;
-        report(answer)
-            .filter(|report| report.reference == *reference)
-            .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+        judge_status(exchange, reference)
     }
 
     /// The status of many; what the answer leaves out or garbles is missing from the result.
@@ -202,13 +199,7 @@ impl TresorPay {
         let body = serde_json::to_vec(&texts).map_err(|error| unusable(&error.to_string()))?;
         let limit = MIN_STATUS_BODY + MAX_STATUS_BODY_EACH * references.len();
         let exchange = self.exchange(Method::POST, &self.statuses_url, Some(body), limit).await;
-        let answers = read_status::<Vec<serde_json::Value>>(exchange)?;
-        Ok(answers
-            .into_iter()
-            .filter_map(|answer| serde_json::from_value(answer).ok())
-            .filter_map(report)
-            .filter(|report| references.contains(&report.reference))
-            .collect())
+        judge_statuses(exchange, references)
     }
 
     /// Sends with a token; after a 401, once more with a new one.
@@ -243,6 +234,31 @@ impl TresorPay {
             None => request,
         }
     }
+}
+
+/// What the answer to a status request says. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_status(
+    exchange: Exchange,
+    reference: &TresorPayReference,
+) -> Result<StatusReport, StatusFailure> {
+    report(read_status::<StatusAnswer>(exchange)?)
+        .filter(|report| report.reference == *reference)
+        .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+}
+
+/// What the answer to a request for many says. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_statuses(
+    exchange: Exchange,
+    references: &[TresorPayReference],
+) -> Result<Vec<StatusReport>, StatusFailure> {
+    Ok(read_status::<Vec<serde_json::Value>>(exchange)?
+        .into_iter()
+        .filter_map(|answer| serde_json::from_value(answer).ok())
+        .filter_map(report)
+        .filter(|report| references.contains(&report.reference))
+        .collect())
 }
 
 /// The address of `path` below the base URL; each segment is escaped.

@@ -10,6 +10,8 @@ mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
+#[doc(hidden)]
+pub use client::{judge_status, judge_statuses};
 pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send};
 pub use problem::{FieldError, Problem};
 pub use retry_after::{MAX_WAIT, RetryAfter};
