@@ -349,7 +349,6 @@ async fn figures(
             of(&proxied.cut),
             of(&proxied.swallowed)
         ),
-        format!("{} kills left {} rows in doubt", world.doubts.len(), world.doubts.iter().sum::<usize>()),
     ];
     for line in lines {
         world.verdict.figure(line);

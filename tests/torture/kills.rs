@@ -3,7 +3,6 @@
 use std::{process::ExitCode, time::Duration};
 
 use crate::{
-    daemon::CONCURRENCY,
     options::{KillsArgs, Options},
     world::World,
 };
@@ -30,11 +29,5 @@ pub(crate) async fn run(options: &Options, args: &KillsArgs) -> anyhow::Result<E
         world.kill().await?;
         world.start_daemon().await?;
     }
-    let (most, all) =
-        (world.doubts.iter().max().copied().unwrap_or_default(), world.doubts.iter().sum::<usize>());
-    world.verdict.figure(format!(
-        "{} kills left {all} rows in doubt, {most} at the most by one; api.max_concurrency is {CONCURRENCY}",
-        world.doubts.len()
-    ));
     Ok(world.end().await?.print())
 }

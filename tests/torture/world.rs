@@ -39,7 +39,7 @@ pub(crate) struct World {
     /// Only looks.
     pub(crate) database: Database,
     /// Doubts that each kill left.
-    pub(crate) doubts: Vec<usize>,
+    doubts: Vec<usize>,
     pub(crate) verdict: Verdict,
 }
 
@@ -184,6 +184,7 @@ impl World {
         self.clock.settle()?;
         settle::settle(&mut self).await?;
         self.terminate().await?;
+        self.tell_doubts();
         let expected = journal::read(&self.journals)?;
         let ledger = self.platform.ledger().await?;
         audit::audit(&mut self, &expected, &ledger).await?;
@@ -196,6 +197,14 @@ impl World {
             self.verdict.figure(format!("kept in {}", folder.keep().display()));
         }
         Ok(self.verdict)
+    }
+
+    fn tell_doubts(&mut self) {
+        let (kills, doubts) = (self.doubts.len(), self.doubts.iter().sum::<usize>());
+        let most = self.doubts.iter().max().copied().unwrap_or_default();
+        self.verdict.figure(format!(
+            "{kills} kills left {doubts} rows in doubt, {most} at the most by one; api.max_concurrency is {CONCURRENCY}"
+        ));
     }
 
     async fn under_way(&mut self) -> anyhow::Result<usize> {
