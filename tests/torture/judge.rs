@@ -1,9 +1,11 @@
 //! What may be believed of a mutated answer, decided anew and without the daemon's code: a fuzzer that only looks for panics
 //! would not see a notice believed that nobody gave.
 
-use serde_json::Value;
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
 use tresorpayd::{
-    notice::{RemoteStatus, TresorPayReference, Verdict},
+    notice::Verdict,
     tresorpay::{Context, ErrorCode, Exchange, Judgement, RetryAfter, judge_emission},
 };
 
@@ -35,28 +37,22 @@ fn credible(
     body: &[u8],
 ) -> Result<(), String> {
     let success = (200..300).contains(&status);
-    // What is no UTF-8 outside of the fields that are read disturbs nobody.
-    let document = || serde_json::from_str::<Value>(&String::from_utf8_lossy(body)).ok();
-    let believed = judgement.reference.as_ref().map(TresorPayReference::as_str);
+    let body = String::from_utf8_lossy(body);
+    let document = Document::read(&body);
+    let says_canceled = || document.as_ref().is_some_and(Document::says_canceled);
     let fine = match judgement.verdict {
         Verdict::Created => {
-            let canceled =
-                document().is_some_and(|body| word(&body["status"]) == Some(RemoteStatus::Canceled));
-            success
-                && !canceled
-                && believed.is_some_and(|reference| {
-                    usable(reference) && document().is_some_and(|body| body["reference"] == *reference)
-                })
+            let said = document.as_ref().and_then(|document| document.text("reference"));
+            let believed = judgement.reference.as_ref().map(|reference| reference.as_str().to_owned());
+            success && !says_canceled() && believed.as_deref().is_some_and(usable) && said == believed
         }
-        Verdict::Refused if success => {
-            document().is_some_and(|body| word(&body["status"]) == Some(RemoteStatus::Canceled))
-        }
+        Verdict::Refused if success => says_canceled(),
         Verdict::Refused => {
-            (400..500).contains(&status) && ![401, 403, 408, 429].contains(&status) && document().is_some()
+            (400..500).contains(&status) && ![401, 403, 408, 429].contains(&status) && document.is_some()
         }
         // Nothing came of it: never said of a success, and of a 5xx only when it asks to come back.
         Verdict::NotCreated => match status {
-            503 => retry_after.is_some() && document().is_some(),
+            503 => retry_after.is_some() && document.is_some(),
             301 | 302 | 307 | 308 => true,
             400..=499 => status != 408,
             _ => false,
@@ -70,8 +66,22 @@ fn credible(
     Err(format!("HTTP {status}, Retry-After {retry_after:?}: {judgement:?}"))
 }
 
-fn word(status: &Value) -> Option<RemoteStatus> {
-    status.as_str().map(RemoteStatus::from_word)
+/// A JSON object whose other fields may hold what no reader of them would take.
+struct Document<'a>(HashMap<String, &'a RawValue>);
+
+impl<'a> Document<'a> {
+    fn read(body: &'a str) -> Option<Self> {
+        serde_json::from_str(body).ok().map(Self)
+    }
+
+    fn text(&self, field: &str) -> Option<String> {
+        serde_json::from_str(self.0.get(field)?.get()).ok()
+    }
+
+    fn says_canceled(&self) -> bool {
+        let word = self.text("status").unwrap_or_default();
+        ["CANCELED", "CANCELLED"].contains(&&*word.trim().to_uppercase())
+    }
 }
 
 fn usable(reference: &str) -> bool {
