@@ -19,7 +19,7 @@ mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
-pub use doubt::{CancelCase, SentTo};
+pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, DoubtNote, EmissionRecord, PollRecord,
-    StoreError, cancel,
+    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, DoubtNote, DoubtPolicy, EmissionRecord,
+    PollRecord, StoreError, cancel, doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
@@ -59,6 +59,7 @@ enum Write {
     },
     Recover {
         now: Timestamp,
+        policy: DoubtPolicy,
         moved: u64,
         reply: Reply<u64>,
     },
@@ -80,7 +81,10 @@ impl Write {
             Self::BeginCancel { start, attempt, .. } => *attempt = cancel::begin(conn, start).await?,
             Self::EndCancel { record, then, .. } => *then = cancel::end(conn, record).await?,
             Self::NoteDoubt { note, .. } => cancel::note(conn, note).await?,
-            Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+            Self::Recover { now, policy, moved, .. } => {
+                *moved = recovery::recover(conn, *now).await?;
+                doubt::date_all(conn, *policy).await?;
+            }
         }
         if bracket.commit {
             sqlx::query("COMMIT").execute(conn).await?;
@@ -185,9 +189,9 @@ impl Writer {
         self.ask(|reply| Write::NoteDoubt { note, reply }).await
     }
 
-    /// Puts in doubt what a crash left under way; how many rows.
-    pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    /// Puts in doubt what a crash left under way, and dates all doubts; how many rows are newly in doubt.
+    pub async fn recover(&self, now: Timestamp, policy: DoubtPolicy) -> Result<u64, StoreError> {
+        self.ask(|reply| Write::Recover { now, policy, moved: 0, reply }).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {
