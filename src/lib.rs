@@ -2,9 +2,11 @@
 
 pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
+pub mod cancel; // one cancel from its commit to its recorded answer
 pub mod cli; // one file a command
 pub mod clock; // wall-clock time as the database writes it
 pub mod demo; // the whole job with nothing set up: simulator, daemon and an application in one process
+pub mod doubt; // when a doubt may be settled
 pub mod emit; // from a claimed row to its recorded answer
 pub mod lifecycle; // signals, sd_notify, watchdog
 pub mod logging; // where log lines go
@@ -13,6 +15,7 @@ pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
 pub mod poll; // from a notice that is due to its recorded status
 pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
+pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel
 pub mod simulator; // the built-in TresorPay, for tests, the demo and users' integration tests
 pub mod store; // all SQL: open, migrate, lease, reads, the single writer
 pub mod tresorpay; // the API client, and what an answer means for the money

@@ -1,6 +1,8 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod cancel;
+mod doubt;
 mod emission;
 mod error;
 pub mod inspect;
@@ -16,6 +18,8 @@ mod turn;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
+pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

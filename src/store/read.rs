@@ -2,7 +2,7 @@
 
 use sqlx::SqlitePool;
 
-use super::{DueNotice, NextDue, StoreError, poll, queue};
+use super::{CancelCase, DueNotice, NextDue, StoreError, doubt, poll, queue};
 use crate::clock::Timestamp;
 
 /// Open rows by status.
@@ -58,6 +58,21 @@ impl Reads {
     /// When the last emission that was accepted left, among the last few.
     pub async fn last_accepted(&self) -> Result<Option<Timestamp>, StoreError> {
         queue::last_accepted(&self.pool).await
+    }
+
+    /// A row with what its attempts say, for a cancel; `None` if there is no such row.
+    pub async fn cancel_case(&self, outbox_id: i64) -> Result<Option<CancelCase>, StoreError> {
+        doubt::case(&self.pool, outbox_id).await
+    }
+
+    /// `outbox.id` of rows in doubt that are due at `now`, the longest overdue first.
+    pub async fn due_doubts(&self, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
+        doubt::due(&self.pool, now, limit).await
+    }
+
+    /// When the first row in doubt is due; `None`: none is, or all are held.
+    pub async fn next_doubt(&self) -> Result<Option<Timestamp>, StoreError> {
+        doubt::next(&self.pool).await
     }
 
     /// How many rows are open in each status.

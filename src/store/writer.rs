@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError,
+    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, DoubtNote, DoubtPolicy, EmissionRecord,
+    PollRecord, StoreError, cancel, doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
@@ -42,8 +43,23 @@ enum Write {
         records: Vec<PollRecord>,
         reply: Reply<()>,
     },
+    BeginCancel {
+        start: CancelStart,
+        attempt: Option<i64>,
+        reply: Reply<Option<i64>>,
+    },
+    EndCancel {
+        record: Box<CancelRecord>,
+        then: Option<AfterCancel>,
+        reply: Reply<Option<AfterCancel>>,
+    },
+    NoteDoubt {
+        note: DoubtNote,
+        reply: Reply<()>,
+    },
     Recover {
         now: Timestamp,
+        policy: DoubtPolicy,
         moved: u64,
         reply: Reply<u64>,
     },
@@ -62,7 +78,13 @@ impl Write {
         match self {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
-            Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+            Self::BeginCancel { start, attempt, .. } => *attempt = cancel::begin(conn, start).await?,
+            Self::EndCancel { record, then, .. } => *then = cancel::end(conn, record).await?,
+            Self::NoteDoubt { note, .. } => cancel::note(conn, note).await?,
+            Self::Recover { now, policy, moved, .. } => {
+                *moved = recovery::recover(conn, *now).await?;
+                doubt::date_all(conn, *policy).await?;
+            }
         }
         if bracket.commit {
             sqlx::query("COMMIT").execute(conn).await?;
@@ -78,7 +100,11 @@ impl Write {
                 Ok(turn::doubt_foreign_references(conn, records).await?
                     || (!records.is_empty() && claim.take().is_some()))
             }
-            Self::Polls { .. } | Self::Recover { .. } => Ok(false),
+            Self::Polls { .. }
+            | Self::BeginCancel { .. }
+            | Self::EndCancel { .. }
+            | Self::NoteDoubt { .. }
+            | Self::Recover { .. } => Ok(false),
         }
     }
 
@@ -86,7 +112,10 @@ impl Write {
     fn last_attempt(&self) -> Option<i64> {
         match self {
             Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
-            Self::Polls { .. } | Self::Recover { .. } => None,
+            Self::BeginCancel { attempt, .. } => *attempt,
+            Self::Polls { .. } | Self::EndCancel { .. } | Self::NoteDoubt { .. } | Self::Recover { .. } => {
+                None
+            }
         }
     }
 
@@ -94,7 +123,9 @@ impl Write {
     fn answer(self, result: Result<(), StoreError>) {
         match self {
             Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
-            Self::Polls { reply, .. } => drop(reply.send(result)),
+            Self::Polls { reply, .. } | Self::NoteDoubt { reply, .. } => drop(reply.send(result)),
+            Self::BeginCancel { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
+            Self::EndCancel { then, reply, .. } => drop(reply.send(result.map(|()| then))),
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
         }
     }
@@ -140,9 +171,27 @@ impl Writer {
         self.ask(|reply| Write::Polls { records, reply }).await
     }
 
-    /// Puts in doubt what a crash left under way; how many rows.
-    pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    /// Commits that a cancel may leave: its open attempt, or `None` if the row is not as expected any more or has a
+    /// request under way.
+    pub async fn begin_cancel(&self, start: CancelStart) -> Result<Option<i64>, StoreError> {
+        self.ask(|reply| Write::BeginCancel { start, attempt: None, reply }).await
+    }
+
+    /// Records what became of a cancel and moves its row; what followed, `None` if the row had moved meanwhile and was
+    /// left alone.
+    pub async fn end_cancel(&self, record: CancelRecord) -> Result<Option<AfterCancel>, StoreError> {
+        let record = Box::new(record);
+        self.ask(|reply| Write::EndCancel { record, then: None, reply }).await
+    }
+
+    /// Says why a row in doubt waits or is held.
+    pub async fn note_doubt(&self, note: DoubtNote) -> Result<(), StoreError> {
+        self.ask(|reply| Write::NoteDoubt { note, reply }).await
+    }
+
+    /// Puts in doubt what a crash left under way, and dates all doubts; how many rows are newly in doubt.
+    pub async fn recover(&self, now: Timestamp, policy: DoubtPolicy) -> Result<u64, StoreError> {
+        self.ask(|reply| Write::Recover { now, policy, moved: 0, reply }).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {

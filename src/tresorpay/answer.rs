@@ -68,6 +68,16 @@ pub enum ErrorCode {
     Interrupted,
     /// The row itself cannot be sent.
     InvalidNotice,
+    /// The API's own 404 to a cancel: it knows no notice of this reference.
+    NothingLive,
+    /// 2xx to a cancel that does not say that the notice is canceled.
+    NotCanceled,
+    /// A doubt that no further answer can end.
+    Unproven,
+    /// A doubt about another platform than the one this daemon is set to.
+    OtherPlatform,
+    /// The doubt is settled, and `emit.max_attempts` emissions count already.
+    MaxAttempts,
 }
 
 impl ErrorCode {
@@ -91,6 +101,11 @@ impl ErrorCode {
             Self::ForeignReference => "foreign_reference",
             Self::Interrupted => "interrupted",
             Self::InvalidNotice => "invalid_notice",
+            Self::NothingLive => "nothing_live",
+            Self::NotCanceled => "not_canceled",
+            Self::Unproven => "unproven",
+            Self::OtherPlatform => "other_platform",
+            Self::MaxAttempts => "max_attempts",
         }
     }
 }
@@ -189,10 +204,7 @@ fn judge_no_answer(why: &NoAnswer) -> Judgement {
 }
 
 fn judge_answer(answer: &Answer, context: Context) -> Judgement {
-    let problem = match &answer.body {
-        Body::Whole(bytes) => Problem::parse(answer.status, bytes),
-        Body::Cut(_) => None,
-    };
+    let problem = problem_of(answer);
     let refusal = problem.as_ref().filter(|problem| !problem.is_about_the_path());
     let judgement = |verdict, code, detail: String, health| Judgement {
         verdict,
@@ -203,11 +215,7 @@ fn judge_answer(answer: &Answer, context: Context) -> Judgement {
         detail: Some(detail),
         health,
     };
-    let said = || match (&problem, &answer.body) {
-        (Some(problem), _) => format!("HTTP {}, {}", answer.status, problem.summary()),
-        (None, Body::Whole(_)) => format!("HTTP {} without a problem document of the API", answer.status),
-        (None, Body::Cut(why)) => format!("HTTP {}, {why}", answer.status),
-    };
+    let said = || said(answer, problem.as_ref());
     let pause = answer.retry_after.map(|after| Health::Pause(after.0));
     match answer.status {
         200..=299 => judge_success(answer),
@@ -229,6 +237,23 @@ fn judge_answer(answer: &Answer, context: Context) -> Judgement {
             judgement(Verdict::NotCreated, ErrorCode::Misdirected, said(), Health::Bad)
         }
         _ => judgement(Verdict::Unknown, ErrorCode::ServerError, said(), pause.unwrap_or(Health::Bad)),
+    }
+}
+
+/// The problem document that an answer is, if it is one.
+pub(super) fn problem_of(answer: &Answer) -> Option<Problem> {
+    match &answer.body {
+        Body::Whole(bytes) => Problem::parse(answer.status, bytes),
+        Body::Cut(_) => None,
+    }
+}
+
+/// What an answer said, for people.
+pub(super) fn said(answer: &Answer, problem: Option<&Problem>) -> String {
+    match (problem, &answer.body) {
+        (Some(problem), _) => format!("HTTP {}, {}", answer.status, problem.summary()),
+        (None, Body::Whole(_)) => format!("HTTP {} without a problem document of the API", answer.status),
+        (None, Body::Cut(why)) => format!("HTTP {}, {why}", answer.status),
     }
 }
 

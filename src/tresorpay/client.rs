@@ -11,9 +11,10 @@ use url::Url;
 
 use super::{
     ErrorCode, Scrubber,
+    cancel::{CancelAddress, OtherPlatform},
     exchange::{Answer, Body, Exchange, NoAnswer, Unsent, send},
     problem::Problem,
-    wire::{EmitRequest, StatusAnswer},
+    wire::{CancelRequest, EmitRequest, StatusAnswer},
 };
 use crate::{
     auth::{AccessToken, Auth},
@@ -183,6 +184,37 @@ impl TresorPay {
         self.exchange(Method::POST, &self.emit_url, Some(body), MAX_EMIT_BODY).await
     }
 
+    /// Where the notices of a client reference are canceled. The token goes to the origin that this daemon is set to and
+    /// nowhere else, so an address anywhere else is none.
+    pub fn cancel_address(
+        &self,
+        base_url: &str,
+        reference: &str,
+        client_code: &str,
+        structure_code: &str,
+    ) -> Result<CancelAddress, OtherPlatform> {
+        let ours = self.base_url.origin();
+        let base_url = Url::parse(base_url)
+            .ok()
+            .filter(|url| url.origin() == ours)
+            .ok_or_else(|| OtherPlatform { at: base_url.to_owned(), ours: ours.ascii_serialization() })?;
+        Ok(CancelAddress {
+            url: below(&base_url, &["payment", "cancel-notice-recette"]),
+            reference: reference.to_owned(),
+            client_code: client_code.to_owned(),
+            structure_code: structure_code.to_owned(),
+        })
+    }
+
+    /// Cancels by the client's reference. The caller has committed that it may leave.
+    pub async fn cancel(&self, address: &CancelAddress) -> Exchange {
+        let body = match serde_json::to_vec(&CancelRequest::new(address)) {
+            Ok(body) => body,
+            Err(error) => return Exchange::Unsent(Unsent::Unreachable(error.to_string())),
+        };
+        self.exchange(Method::POST, &address.url, Some(body), MAX_EMIT_BODY).await
+    }
+
     /// The status of one notice.
     pub async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
         let url = below(&self.base_url, &["notice-recette", "status", reference.as_str()]);
@@ -337,5 +369,58 @@ fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<
         }
         (500.., problem) => failed(ErrorCode::ServerError, said(status, problem.as_ref())),
         (_, _) => failed(ErrorCode::Misdirected, format!("HTTP {status}, not an answer of the API")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{auth::AuthOptions, pace::Backoff, settings::ClientAuthentication};
+
+    /// The token is shown to the origin of `api.base_url` only: scheme, host and port.
+    #[test]
+    fn a_cancel_goes_to_no_other_origin() {
+        let options = HttpOptions {
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            proxy: None,
+            ca_file: None,
+            loopback: true,
+            max_idle: 1,
+        };
+        let http = http_client(&options).unwrap();
+        let second = Duration::from_secs(1);
+        let (auth, _actor) = Auth::new(
+            http.clone(),
+            AuthOptions {
+                token_url: Url::parse("http://127.0.0.1:9/token").unwrap(),
+                client_id: "id".to_owned(),
+                client_secret: "secret".to_owned().into(),
+                scope: None,
+                client_authentication: ClientAuthentication::Body,
+                backoff: Backoff { first: second, max: second },
+            },
+        );
+        let base_url = Url::parse("http://127.0.0.1:8089/api/v1").unwrap();
+        let api = TresorPay::new(http, auth, base_url, OtherPhoneNumbers::Send);
+        let address = |base_url: &str| api.cancel_address(base_url, "A-1", "C", "S");
+        for (base_url, path) in
+            [("http://127.0.0.1:8089/api/v1", "/api/v1"), ("http://127.0.0.1:8089/old/", "/old")]
+        {
+            let url = address(base_url).unwrap().url;
+            assert_eq!(url.as_str(), format!("http://127.0.0.1:8089{path}/payment/cancel-notice-recette"));
+        }
+        for elsewhere in [
+            "http://127.0.0.1:8090/api/v1",
+            "https://127.0.0.1:8089/api/v1",
+            "http://127.0.0.2:8089/api/v1",
+            "http://127.0.0.1:8089@example.ml/api/v1",
+            "data:text/plain,x",
+            "",
+        ] {
+            let refused = address(elsewhere).unwrap_err();
+            assert_eq!((&*refused.at, &*refused.ours), (elsewhere, "http://127.0.0.1:8089"));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The API client: wire shapes, problem documents, and what an answer means for the money.
 
 mod answer;
+mod cancel;
 mod client;
 mod exchange;
 mod problem;
@@ -9,6 +10,7 @@ mod scrub;
 mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
+pub use cancel::{CancelAddress, CancelJudgement, CancelVerdict, OtherPlatform, judge_cancel};
 pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
 #[doc(hidden)]
 pub use client::{judge_status, judge_statuses};

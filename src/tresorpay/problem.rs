@@ -4,6 +4,10 @@ use serde::Deserialize;
 
 /// Longest text that passes for a code, in bytes.
 const MAX_CODE: usize = 80;
+/// What the framework's own codes start with.
+const FRAMEWORK_CODE: &str = "error.http.";
+/// Words for the registered application and its structure, in English, in French and in the API's names.
+const REGISTRATION: [&str; 4] = ["client", "structure", "application", "apptransaction"];
 /// Most field errors kept.
 const MAX_FIELD_ERRORS: usize = 20;
 
@@ -16,6 +20,10 @@ pub struct Problem {
     pub message: Option<String>,
     /// One a field that failed validation.
     pub field_errors: Vec<FieldError>,
+    /// What it is about, in the API's words: `appTransaction`. JSON that is no text is kept as JSON.
+    pub params: Option<String>,
+    /// More for people.
+    pub detail: Option<String>,
 }
 
 /// One field that failed validation.
@@ -37,6 +45,7 @@ struct Document {
     status: Option<serde_json::Value>,
     message: Option<serde_json::Value>,
     detail: Option<serde_json::Value>,
+    params: Option<serde_json::Value>,
     field_errors: Option<serde_json::Value>,
 }
 
@@ -55,10 +64,13 @@ impl Problem {
         if !named || same_status == Some(false) || (message.is_none() && same_status.is_none()) {
             return None;
         }
+        let detail = text(document.detail.as_ref());
         Some(Self {
-            title: title.or_else(|| text(document.detail.as_ref())),
+            title: title.or_else(|| detail.clone()),
             message,
             field_errors: field_errors(document.field_errors.as_ref()),
+            params: document.params.filter(|params| !params.is_null()).map(|params| params.to_string()),
+            detail,
         })
     }
 
@@ -69,6 +81,21 @@ impl Problem {
             self.message.as_deref(),
             Some("error.http.404" | "error.http.405" | "error.http.406" | "error.http.415")
         )
+    }
+
+    /// The API's own words that what was asked for does not exist: a code of its own, and not one of the framework's for
+    /// any request (`error.http.…`). That the client or the structure does not exist is no word about a notice, whether
+    /// it is told in general or by one of `codes`.
+    pub fn says_no_notice(&self, codes: [&str; 2]) -> bool {
+        let own_code = self.message.as_deref().is_some_and(|message| !message.starts_with(FRAMEWORK_CODE));
+        let fields = self.field_errors.iter().flat_map(|error| [&error.field, &error.message]);
+        let texts =
+            [&self.message, &self.title, &self.params, &self.detail].into_iter().flatten().chain(fields);
+        let registration = |text: &String| {
+            let text = text.to_lowercase();
+            REGISTRATION.iter().any(|word| text.contains(word)) || codes.iter().any(|code| names(&text, code))
+        };
+        own_code && !texts.into_iter().any(registration)
     }
 
     /// `error.SOMETHING` if the message is such a code, for where nobody can scrub the rest.
@@ -99,6 +126,16 @@ impl Problem {
 fn text(value: Option<&serde_json::Value>) -> Option<String> {
     let text = value?.as_str()?.trim();
     (!text.is_empty()).then(|| one_line(text))
+}
+
+/// Whether `text`, in lower case, holds `code` as a word of its own.
+fn names(text: &str, code: &str) -> bool {
+    let code = code.trim().to_lowercase();
+    let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    !code.is_empty()
+        && text.match_indices(&code).any(|(at, found)| {
+            !is_word(text[..at].chars().next_back()) && !is_word(text[at + found.len()..].chars().next())
+        })
 }
 
 /// Control characters replaced by blanks. It is not cut here: what is personal must be found whole first.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cancel::CancelAddress;
 use crate::{
     notice::{Amount, Notice, NoticeItem, PaymentMode, TaxPayer, wire_phone_number},
     settings::OtherPhoneNumbers,
@@ -129,7 +130,26 @@ impl<'a> WirePaymentMode<'a> {
     }
 }
 
-/// Answer to an emission: `{"reference":"TP…","status":"EMITTED"}`. Unknown fields are ignored, a field twice or of
+/// Body of `POST /payment/cancel-notice-recette`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CancelRequest<'a> {
+    reference_client: &'a str,
+    code_client: &'a str,
+    code_structure: &'a str,
+}
+
+impl<'a> CancelRequest<'a> {
+    pub(super) fn new(address: &'a CancelAddress) -> Self {
+        Self {
+            reference_client: &address.reference,
+            code_client: &address.client_code,
+            code_structure: &address.structure_code,
+        }
+    }
+}
+
+/// Answer to an emission or a cancel: `{"reference":"TP…","status":"EMITTED"}`. Unknown fields are ignored, a field twice or of
 /// another type makes the answer unusable.
 #[derive(Deserialize)]
 pub(super) struct EmitAnswer {
