@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, AuthOptions},
+    cancel::{CancelOptions, Canceler},
     clock::{ClockSteps, Timestamp},
     command::{CommandOptions, Commander},
     confirm::{ConfirmOptions, Confirmer},
+    doubt::DoubtClock,
     emit::{EmitOptions, Emitter},
     lifecycle,
     notice::Policy,
@@ -18,7 +20,8 @@ use crate::{
     publish,
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
-    store::{self, Binding, Lease, Reads, Writer},
+    settle::Settler,
+    store::{self, Binding, DoubtPolicy, Lease, Reads, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
     waits::{LongestWaits, Waits},
     watch,
@@ -70,6 +73,7 @@ pub struct App {
     auth: Auth,
     api: TresorPay,
     pace: Pace,
+    doubts: DoubtClock,
     lease: Lease,
 }
 
@@ -79,9 +83,6 @@ impl App {
         let credentials = settings.auth.credentials.clone().ok_or_else(|| {
             AppError::Configuration("auth.client_id and auth.client_secret are not set".to_owned())
         })?;
-        if settings.emit.on_uncertain != OnUncertain::Hold {
-            tracing::warn!("emit.on_uncertain: this version holds every uncertain row for an operator");
-        }
         let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
         let opened =
@@ -89,7 +90,9 @@ impl App {
         let mut tasks = JoinSet::new();
         let writer_task = opened.writer_task;
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
-        let doubted = opened.writer.recover(Timestamp::now()).await?;
+        let doubts = DoubtClock::new(settings.emit.settle_after, Instant::now());
+        let now = Timestamp::now();
+        let doubted = opened.writer.recover(now, doubt_policy(&settings, now)).await?;
         if doubted > 0 {
             tracing::warn!(
                 rows = doubted,
@@ -130,13 +133,14 @@ impl App {
             auth,
             api,
             pace,
+            doubts,
             lease: opened.lease,
         })
     }
 
     /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
+        let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let command_wake = Arc::new(Notify::new());
         let schedule = Schedule::start(vec![
@@ -144,8 +148,24 @@ impl App {
             (settings.poll.schedule.clone(), Arc::clone(&poll_wake)),
         ])
         .await?;
-        let emitter =
-            Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
+        let emitter = Emitter::new(
+            writer.clone(),
+            reads.clone(),
+            api.clone(),
+            pace.clone(),
+            emit_options(&settings, doubts.clone()),
+        );
+        let canceler = Canceler::new(
+            writer.clone(),
+            reads.clone(),
+            api.clone(),
+            pace.clone(),
+            doubts.clone(),
+            cancel_options(&settings),
+            shutdown.clone(),
+        );
+        let settler = (settings.emit.on_uncertain == OnUncertain::Cancel)
+            .then(|| Settler::new(canceler, writer.clone(), reads.clone(), doubts));
         let confirmer = Arc::new(Confirmer::new(
             writer.clone(),
             reads.clone(),
@@ -179,7 +199,18 @@ impl App {
         };
         let (watched, stop) = (reads.clone(), shutdown.clone());
         let confirm_wake = Arc::new(Notify::new());
-        let wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
+        let settle_wake = Arc::new(Notify::new());
+        let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
+        if let Some(settler) = settler {
+            wakes.push(Arc::clone(&settle_wake));
+            let stop = shutdown.clone();
+            spawn(
+                "settle",
+                Box::pin(
+                    async move { settler.run(settle_wake, stop).await.map_err(|error| error.to_string()) },
+                ),
+            );
+        }
         spawn(
             "watch",
             Box::pin(async move {
@@ -295,7 +326,25 @@ fn longest_waits(settings: &Settings) -> LongestWaits {
     }
 }
 
-fn emit_options(settings: &Settings) -> EmitOptions {
+fn cancel_options(settings: &Settings) -> CancelOptions {
+    CancelOptions {
+        defaults: settings.notice.clone(),
+        max_attempts: settings.emit.max_attempts,
+        backoff: backoff(settings),
+        payment_page: settings.api.payment_page.clone(),
+    }
+}
+
+fn doubt_policy(settings: &Settings, now: Timestamp) -> DoubtPolicy {
+    let at = now.after(settings.emit.settle_after);
+    match settings.emit.on_uncertain {
+        OnUncertain::Hold => DoubtPolicy::Hold,
+        OnUncertain::Cancel => DoubtPolicy::CancelAt(at),
+        OnUncertain::Resend => DoubtPolicy::ResendAt(at),
+    }
+}
+
+fn emit_options(settings: &Settings, doubts: DoubtClock) -> EmitOptions {
     EmitOptions {
         defaults: settings.notice.clone(),
         max_attempts: settings.emit.max_attempts,
@@ -303,6 +352,9 @@ fn emit_options(settings: &Settings) -> EmitOptions {
         backoff: backoff(settings),
         first_poll: settings.poll.first_delay,
         payment_page: settings.api.payment_page.clone(),
+        doubts,
+        settles: settings.emit.on_uncertain != OnUncertain::Hold,
+        resends: settings.emit.on_uncertain == OnUncertain::Resend,
     }
 }
 

@@ -123,6 +123,12 @@ fn form_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
+/// How long the token of this answer lives. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_token(status: u16, body: &[u8]) -> Result<Duration, AuthError> {
+    read_answer(status, body).map(|granted| granted.lifetime)
+}
+
 fn read_answer(status: u16, body: &[u8]) -> Result<Granted, AuthError> {
     let Ok(answer) = serde_json::from_slice::<TokenAnswer>(body) else {
         return Err(AuthError::Unavailable(format!("HTTP {status} without an OAuth2 answer")));

@@ -22,6 +22,8 @@ use crate::{
 
 use actor::{Actor, Ask};
 use endpoint::Endpoint;
+#[doc(hidden)]
+pub use endpoint::judge_token;
 
 /// Wait when the actor has ended; the daemon is stopping.
 const STOPPED_WAIT: Duration = Duration::from_secs(1);

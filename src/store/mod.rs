@@ -24,7 +24,7 @@ pub use add::{Added, Batch, NewRow, Refusal};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
 pub use command::{Drift, Ended, Ending, OpenCommand, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
-pub use doubt::{CancelCase, SentTo};
+pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

@@ -61,6 +61,16 @@ const PROMOTE: &str = concat!(
     " LIMIT ? + 0)"
 );
 
+/// One row in doubt; the caller has looked whether it may be sent again.
+const RESEND: &str = "
+    UPDATE outbox SET status = 'EMITTING', status_source = 'emit', updated_at = ?, next_attempt_at = NULL,
+                      status_reason = 'sent again although in doubt, as emit.on_uncertain = resend asks'
+    WHERE id = ? AND status = 'UNCERTAIN' AND attempts < ?
+      AND NOT EXISTS (SELECT 1 FROM attempt AS a INDEXED BY attempt_open
+                      WHERE a.outbox_id = outbox.id AND a.outcome IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
+                      WHERE c.reference = outbox.reference AND c.action = 'cancel' AND c.done_at IS NULL)";
+
 const CLAIM: &str = concat!(
     "
     UPDATE outbox SET status = 'EMITTING', status_source = 'emit', status_reason = NULL, updated_at = ?
@@ -89,14 +99,36 @@ const START_ATTEMPTS: &str = "
         SELECT 1 FROM attempt AS a INDEXED BY attempt_open
         WHERE a.outbox_id = o.id AND a.operation = 'emit' AND a.outcome IS NULL)";
 
-/// What was claimed just now, exactly as it stands: the attempts that [`START_ATTEMPTS`] has inserted, whose ids follow
-/// each other. One row: an array with an array for each.
-const CLAIMED: &str = "
+/// Claimed rows as one array, with an array for each in the order of [`ClaimedRow`]. [`RESEND`] alone gives a reason; what
+/// was canceled is looked for only if the row was sent before.
+macro_rules! claimed_rows {
+    () => {
+        "
     SELECT json_group_array(json_array(
         o.id, a.id, o.reference, o.code_client, o.code_structure, o.net_total, o.tax_payer, o.items,
-        o.authorized_payment_modes, o.callback, o.redirect_url))
+        o.authorized_payment_modes, o.callback, o.redirect_url,
+        json(CASE WHEN o.status_reason IS NULL THEN 'false' ELSE 'true' END),
+        json(CASE WHEN o.attempts = 0 THEN '[]' ELSE (
+            SELECT json_group_array(c.tresorpay_reference) FROM attempt AS c INDEXED BY attempt_outbox
+            WHERE c.outbox_id = o.id AND c.tresorpay_reference IS NOT NULL
+              AND (c.outcome = 'already_canceled' OR c.operation = 'cancel' AND c.outcome = 'ok')) END)))"
+    };
+}
+pub(super) use claimed_rows;
+
+/// What was claimed just now, exactly as it stands: the attempts that [`START_ATTEMPTS`] has inserted, whose ids follow
+/// each other. If it has inserted none, the last rowid is of anything, or 0.
+const CLAIMED: &str = concat!(
+    claimed_rows!(),
+    "
     FROM attempt AS a JOIN outbox AS o ON o.id = a.outbox_id
-    WHERE a.id > last_insert_rowid() - changes()";
+    WHERE changes() > 0 AND a.id > last_insert_rowid() - changes() AND a.operation = 'emit' AND a.outcome IS NULL"
+);
+
+/// Reads the array of [`claimed_rows`].
+pub(super) fn read_claimed(rows: &str) -> Result<Vec<ClaimedRow>, sqlx::Error> {
+    serde_json::from_str(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
 
 /// Whether a turn opens and closes the transaction that it runs in.
 #[derive(Debug, Clone, Copy)]
@@ -124,8 +156,7 @@ pub(super) async fn turn(
     while let Some(answer) = answers.try_next().await? {
         match answer {
             Either::Right(row) => {
-                claimed = serde_json::from_str(row.try_get(0)?)
-                    .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                claimed = read_claimed(row.try_get(0)?)?;
             }
             Either::Left(done) => changed.push(done.rows_affected()),
         }
@@ -178,6 +209,12 @@ fn script(
             statements.push(PROMOTE.to_owned());
             arguments.add(now.clone())?;
             arguments.add(PROMOTE_AT_ONCE)?;
+        }
+        if let Some(outbox_id) = claim.resend {
+            statements.push(RESEND.to_owned());
+            arguments.add(now.clone())?;
+            arguments.add(outbox_id)?;
+            arguments.add(claim.max_attempts)?;
         }
         statements.extend([CLAIM, START_ATTEMPTS, CLAIMED].map(str::to_owned));
         arguments.add_claim(claim, now)?;
@@ -239,7 +276,8 @@ impl Arguments {
         self.add(claim.max_attempts)?;
         self.add(claim.max_uncertain)?;
         self.add(claim.max_uncertain)?;
-        self.add(i64::try_from(claim.limit).unwrap_or(i64::MAX))?;
+        let others = claim.limit - usize::from(claim.resend.is_some()).min(claim.limit);
+        self.add(i64::try_from(others).unwrap_or(i64::MAX))?;
         self.add(claim.default_code_client.clone())?;
         self.add(claim.default_code_structure.clone())?;
         self.add(claim.base_url.clone())?;

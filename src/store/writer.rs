@@ -23,9 +23,10 @@ use tokio::{
 };
 
 use super::{
-    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote, Drift,
-    EmissionRecord, Ended, Ending, PollRecord, StoreError,
+    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
+    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, PollRecord, StoreError,
     command::Change,
+    doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
@@ -63,7 +64,7 @@ struct EmitTurn {
 enum Write {
     EmitTurn { turn: EmitTurn, reply: Reply<Vec<ClaimedRow>> },
     Polls { records: Vec<PollRecord>, reply: Reply<usize> },
-    Recover { now: Timestamp, moved: u64, reply: Reply<u64> },
+    Recover { now: Timestamp, policy: DoubtPolicy, moved: u64, reply: Reply<u64> },
     Other(Box<dyn Job>),
 }
 
@@ -82,8 +83,11 @@ impl Write {
         match self {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
-            // If an earlier try was committed after all, this one finds none of its rows.
-            Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?.max(*moved),
+            Self::Recover { now, policy, moved, .. } => {
+                // If an earlier try was committed after all, this one finds none of its rows.
+                *moved = recovery::recover(conn, *now).await?.max(*moved);
+                doubt::date_all(conn, *policy).await?;
+            }
             Self::Other(job) => job.carry_out(conn, bracket.again).await?,
         }
         if bracket.commit {
@@ -180,9 +184,9 @@ impl Writer {
         self.ask(|reply| Write::Polls { records, reply }).await
     }
 
-    /// Puts in doubt what a crash left under way; how many rows.
-    pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    /// Puts in doubt what a crash left under way, and dates all doubts; how many rows are newly in doubt.
+    pub async fn recover(&self, now: Timestamp, policy: DoubtPolicy) -> Result<u64, StoreError> {
+        self.ask(|reply| Write::Recover { now, policy, moved: 0, reply }).await
     }
 
     /// Commits that a cancel may leave: its open attempt, or `None` if the row is not as expected any more or has a

@@ -250,10 +250,7 @@ impl TresorPay {
     pub async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
         let url = below(&self.base_url, &["notice-recette", "status", reference.as_str()]);
         let exchange = self.exchange(Method::GET, &url, None, MIN_STATUS_BODY).await;
-        let answer = read_status::<StatusAnswer>(exchange)?;
-        report(answer)
-            .filter(|report| report.reference == *reference)
-            .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+        judge_status(exchange, reference)
     }
 
     /// The status of many; what the answer leaves out or garbles is missing from the result.
@@ -265,19 +262,7 @@ impl TresorPay {
         let body = serde_json::to_vec(&texts).map_err(|error| unusable(&error.to_string()))?;
         let limit = MIN_STATUS_BODY + MAX_STATUS_BODY_EACH * references.len();
         let exchange = self.exchange(Method::POST, &self.statuses_url, Some(body), limit).await;
-        let answers = read_status::<Vec<Box<RawValue>>>(exchange)?;
-        let mut reports: HashMap<&TresorPayReference, Option<StatusReport>> = HashMap::new();
-        let asked: HashSet<&TresorPayReference> = references.iter().collect();
-        for told in answers.iter().filter_map(|answer| report(serde_json::from_str(answer.get()).ok()?)) {
-            // Who says two things of one notice has said nothing of it.
-            if let Some(reference) = asked.get(&told.reference) {
-                reports
-                    .entry(reference)
-                    .and_modify(|before| *before = before.take().filter(|before| *before == told))
-                    .or_insert(Some(told));
-            }
-        }
-        Ok(reports.into_values().flatten().collect())
+        judge_statuses(exchange, references)
     }
 
     /// Sends with a token; after a 401, once more with a new one.
@@ -312,6 +297,38 @@ impl TresorPay {
             None => request,
         }
     }
+}
+
+/// What the answer to a status request says. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_status(
+    exchange: Exchange,
+    reference: &TresorPayReference,
+) -> Result<StatusReport, StatusFailure> {
+    report(read_status::<StatusAnswer>(exchange)?)
+        .filter(|report| report.reference == *reference)
+        .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+}
+
+/// What the answer to a request for many says. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_statuses(
+    exchange: Exchange,
+    references: &[TresorPayReference],
+) -> Result<Vec<StatusReport>, StatusFailure> {
+    let answers = read_status::<Vec<Box<RawValue>>>(exchange)?;
+    let mut reports: HashMap<&TresorPayReference, Option<StatusReport>> = HashMap::new();
+    let asked: HashSet<&TresorPayReference> = references.iter().collect();
+    for told in answers.iter().filter_map(|answer| report(serde_json::from_str(answer.get()).ok()?)) {
+        // Who says two things of one notice has said nothing of it.
+        if let Some(reference) = asked.get(&told.reference) {
+            reports
+                .entry(reference)
+                .and_modify(|before| *before = before.take().filter(|before| *before == told))
+                .or_insert(Some(told));
+        }
+    }
+    Ok(reports.into_values().flatten().collect())
 }
 
 /// The address of `path` below the base URL; each segment is escaped.
@@ -391,5 +408,62 @@ fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<
         }
         (500.., problem) => failed(ErrorCode::ServerError, said(status, problem.as_ref())),
         (_, _) => failed(ErrorCode::Misdirected, format!("HTTP {status}, not an answer of the API")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        auth::AuthOptions,
+        pace::{Backoff, Pace},
+        settings::ClientAuthentication,
+    };
+
+    /// The token is shown to the origin of `api.base_url` only: scheme, host and port.
+    #[test]
+    fn a_cancel_goes_to_no_other_origin() {
+        let options = HttpOptions {
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
+            proxy: None,
+            ca_file: None,
+            loopback: true,
+            max_idle: 1,
+        };
+        let http = http_client(&options).unwrap();
+        let second = Duration::from_secs(1);
+        let (auth, _actor) = Auth::new(
+            http.clone(),
+            AuthOptions {
+                token_url: Url::parse("http://127.0.0.1:9/token").unwrap(),
+                client_id: "id".to_owned(),
+                client_secret: "secret".to_owned().into(),
+                scope: None,
+                client_authentication: ClientAuthentication::Body,
+            },
+            Pace::new(1, None, Backoff { first: second, max: second }, 5),
+        );
+        let base_url = Url::parse("http://127.0.0.1:8089/api/v1").unwrap();
+        let api = TresorPay::new(http, auth, base_url, OtherPhoneNumbers::Send);
+        let address = |base_url: &str| api.cancel_address(base_url, "A-1", "C", "S");
+        for (base_url, path) in
+            [("http://127.0.0.1:8089/api/v1", "/api/v1"), ("http://127.0.0.1:8089/old/", "/old")]
+        {
+            let url = address(base_url).unwrap().url;
+            assert_eq!(url.as_str(), format!("http://127.0.0.1:8089{path}/payment/cancel-notice-recette"));
+        }
+        for elsewhere in [
+            "http://127.0.0.1:8090/api/v1",
+            "https://127.0.0.1:8089/api/v1",
+            "http://127.0.0.2:8089/api/v1",
+            "http://127.0.0.1:8089@example.ml/api/v1",
+            "data:text/plain,x",
+            "",
+        ] {
+            let refused = address(elsewhere).unwrap_err();
+            assert_eq!((&*refused.at, &*refused.ours), (elsewhere, "http://127.0.0.1:8089"));
+        }
     }
 }

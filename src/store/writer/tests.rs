@@ -68,6 +68,7 @@ fn claim(limit: usize) -> Claim {
         default_code_client: Some("APP".into()),
         default_code_structure: Some("STR".into()),
         base_url: "http://localhost".into(),
+        resend: None,
     }
 }
 
@@ -98,6 +99,7 @@ fn emitted(outbox_id: i64, attempt_id: i64) -> EmissionRecord {
         duration: Duration::from_millis(1),
         at: now,
         next_attempt_at: Some(now),
+        settle_at: None,
     }
 }
 
@@ -200,7 +202,12 @@ async fn answers_that_were_written_although_it_failed_are_recorded_once() {
 async fn a_recovery_that_was_written_although_it_failed_still_says_how_many_rows_are_in_doubt() {
     let mut bench = Bench::new(5).await;
     bench.task.persist(&mut [turn(Vec::new(), 3)]).await.unwrap();
-    let mut group = [Write::Recover { now: Timestamp::now(), moved: 0, reply: oneshot::channel().0 }];
+    let mut group = [Write::Recover {
+        now: Timestamp::now(),
+        policy: DoubtPolicy::Hold,
+        moved: 0,
+        reply: oneshot::channel().0,
+    }];
     bench.commit_unseen(&mut group).await;
     bench.task.persist(&mut group).await.unwrap();
     let [Write::Recover { moved, .. }] = group else { panic!("no recovery") };
