@@ -212,12 +212,9 @@ impl WriterTask {
     async fn record_polls_singly(&mut self, records: Vec<PollRecord>) -> Result<usize, StoreError> {
         let mut recorded = 0;
         for record in records {
-            let refusal = match self.record_poll(record.clone()).await? {
-                None => {
-                    recorded += 1;
-                    continue;
-                }
-                Some(refusal) => refusal,
+            let Some(refusal) = self.record_poll(record.clone()).await? else {
+                recorded += 1;
+                continue;
             };
             if self.refusals.failed().0 {
                 tracing::error!(
