@@ -19,7 +19,7 @@ use crate::{
 /// Rows that are tried one by one when a claim is refused.
 const PROBED_AT_ONCE: i64 = 100;
 /// Claims that are tried after rows were set aside; the next wake-up tries again.
-const CLAIM_ROUNDS: usize = 4;
+const CLAIM_ROUNDS: usize = 2;
 /// A row that cannot be claimed or asked about is tried again after this.
 const SET_ASIDE_FOR: Duration = Duration::from_secs(60);
 /// First word of `last_error` and of the log's line.
@@ -62,7 +62,7 @@ impl WriterTask {
             self.refusals.over();
             return;
         };
-        let (tell, delay) = self.refusals.failed();
+        let (tell, delay) = self.refusals.failed(CODE);
         self.waiting.due = Some(Instant::now() + delay);
         if tell {
             let rows: Vec<_> = self.waiting.records.iter().map(|record| record.outbox_id).collect();
@@ -171,7 +171,7 @@ impl WriterTask {
                 Err(error) => return Err(StoreError::Sqlite(error)),
             };
             let aside = self.set_aside().await?;
-            if self.refusals.failed().0 {
+            if self.refusals.failed(CODE).0 {
                 tracing::error!(
                     code = CODE,
                     error = words(&error),
@@ -212,14 +212,11 @@ impl WriterTask {
     async fn record_polls_singly(&mut self, records: Vec<PollRecord>) -> Result<usize, StoreError> {
         let mut recorded = 0;
         for record in records {
-            let refusal = match self.record_poll(record.clone()).await? {
-                None => {
-                    recorded += 1;
-                    continue;
-                }
-                Some(refusal) => refusal,
+            let Some(refusal) = self.record_poll(record.clone()).await? else {
+                recorded += 1;
+                continue;
             };
-            if self.refusals.failed().0 {
+            if self.refusals.failed(CODE).0 {
                 tracing::error!(
                     code = CODE,
                     error = words(&refusal),

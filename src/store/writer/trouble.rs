@@ -13,26 +13,30 @@ use crate::{
 const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) };
 /// The same trouble is told again after this time, and not before.
 const REPORT_AFTER: Duration = Duration::from_secs(10);
+/// The mark cannot be written.
+const UNMARKED: &str = "mark_unwritable";
 
 /// Failures in a row, and when they were told.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     since: Option<Instant>,
     failures: u32,
-    told: Option<Instant>,
+    /// Each code, and when it was told.
+    told: Vec<(&'static str, Instant)>,
     /// It was told in this row of failures, so its end is told too.
     telling: bool,
 }
 
 impl Trouble {
-    /// One failure more: whether to tell of it, and the delay before the next try.
-    pub(super) fn failed(&mut self) -> (bool, Duration) {
+    /// One failure more, of this kind: whether to tell of it, and the delay before the next try.
+    pub(super) fn failed(&mut self, code: &'static str) -> (bool, Duration) {
         let now = Instant::now();
         self.since.get_or_insert(now);
         self.failures = self.failures.saturating_add(1);
-        let tell = self.told.is_none_or(|told| now.duration_since(told) >= REPORT_AFTER);
+        self.told.retain(|(_, at)| now.duration_since(*at) < REPORT_AFTER);
+        let tell = self.told.iter().all(|(told, _)| *told != code);
         if tell {
-            self.told = Some(now);
+            self.told.push((code, now));
             self.telling = true;
         }
         (tell, RETRY.delay(self.failures))
@@ -40,8 +44,8 @@ impl Trouble {
 
     /// A try that was refused by `error`, which passes: tells of it, and how long to wait.
     pub(super) fn refused(&mut self, error: &sqlx::Error) -> Duration {
-        let (tell, delay) = self.failed();
         let kind = error::trouble(error);
+        let (tell, delay) = self.failed(kind.code());
         if tell {
             tracing::error!(
                 code = kind.code(),
@@ -57,10 +61,10 @@ impl Trouble {
 
     /// The mark could not be written: tells of it, and how long to wait.
     pub(super) fn unmarked(&mut self, error: &crate::store::StoreError) -> Duration {
-        let (tell, delay) = self.failed();
+        let (tell, delay) = self.failed(UNMARKED);
         if tell {
             tracing::error!(
-                code = "mark_unwritable",
+                code = UNMARKED,
                 %error,
                 seconds = self.seconds(),
                 "the mark beside the database cannot be written; nothing is sent until it can"
@@ -89,24 +93,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_at_once_and_then_once_in_a_while() {
+    fn each_kind_is_told_at_once_and_then_once_in_a_while() {
         let mut trouble = Trouble::default();
-        assert!(trouble.failed().0);
-        assert!((0..100).all(|_| !trouble.failed().0), "told again within {REPORT_AFTER:?}");
+        assert!(trouble.failed("full").0);
+        assert!((0..100).all(|_| !trouble.failed("full").0), "told again within {REPORT_AFTER:?}");
+        assert!(trouble.failed("read-only").0 && !trouble.failed("read-only").0);
         trouble.over();
-        assert!(!trouble.failed().0, "one that comes and goes is not told each time");
-        trouble.told = Instant::now().checked_sub(REPORT_AFTER);
-        assert!(trouble.failed().0);
+        assert!(!trouble.failed("full").0, "one that comes and goes is not told each time");
+        trouble.told[0].1 -= REPORT_AFTER;
+        assert!(trouble.failed("full").0 && !trouble.failed("read-only").0);
     }
 
     #[test]
-    fn a_lock_is_tried_for_again_soon_and_a_full_disk_later_and_later() {
+    fn tries_are_farther_and_farther_apart() {
         let mut trouble = Trouble::default();
         for _ in 0..20 {
-            trouble.failed();
+            trouble.failed("full");
         }
-        assert!(trouble.failed().1 >= RETRY.max / 2);
+        assert!(trouble.failed("full").1 >= RETRY.max / 2);
         trouble.over();
-        assert!(trouble.failed().1 <= RETRY.first);
+        assert!(trouble.failed("full").1 <= RETRY.first);
     }
 }

@@ -87,8 +87,9 @@ async fn a_disk_that_fails_delays_and_loses_nothing() {
     each([
         case("full", delays("write", Errno::NOSPC, "*", "database_full")),
         case("no room for the WAL", delays("write", Errno::NOSPC, "-wal", "database_full")),
-        case("over the quota", delays("write", Errno::DQUOT, "*", "database_f")),
+        case("over the quota", delays("write", Errno::DQUOT, "*", "database_failing")),
         case("read-only", delays("ro", Errno::ROFS, "*", "database_read_only")),
+        case("rights taken away", delays("ro", Errno::ACCESS, "*", "database_read_only")),
         case("a flush fails", delays("sync", Errno::IO, "-wal", "database_failing")),
         case("writes fail", delays("write", Errno::IO, "*", "database_failing")),
     ])
