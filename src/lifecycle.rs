@@ -45,7 +45,6 @@ pub fn notify_stopping() {
 /// Beats for the watchdog and keeps the status line, as long as the database answers, until `shutdown`.
 pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: CancellationToken) {
     let watchdog = sd_notify::watchdog_enabled();
-    let mut changed = held.clone();
     let interval = watchdog.map_or(STATUS_INTERVAL, |limit| (limit / 2).min(STATUS_INTERVAL));
     loop {
         match reads.queue().await {
@@ -69,7 +68,6 @@ pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: Cancell
         }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
-            Ok(()) = changed.changed() => {}
             () = shutdown.cancelled() => return,
         }
     }

@@ -105,11 +105,15 @@ impl ServerClock {
 pub fn words(seconds: i64) -> String {
     let (many, unit) = match seconds.unsigned_abs() {
         seconds @ 0..=119 => (seconds, "s"),
-        seconds @ 120..=7199 => (seconds / 60, "min"),
-        seconds @ 7200..=172_799 => (seconds / 3600, "h"),
-        seconds => (seconds / 86_400, "days"),
+        seconds @ 120..=7199 => (rounded(seconds, 60), "min"),
+        seconds @ 7200..=172_799 => (rounded(seconds, 3600), "h"),
+        seconds => (rounded(seconds, 86_400), "days"),
     };
     format!("{many} {unit} {}", if seconds < 0 { "behind" } else { "ahead of" })
+}
+
+fn rounded(seconds: u64, unit: u64) -> u64 {
+    (seconds + unit / 2) / unit
 }
 
 fn offset(date: Timestamp, sent_at: Timestamp, received_at: Timestamp) -> Offset {

@@ -75,6 +75,8 @@ pub(crate) struct World {
     settings: BTreeMap<String, String>,
     /// A shell command before the program, such as `umask 000;`.
     pub(crate) before: &'static str,
+    /// More of the environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl World {
@@ -87,7 +89,7 @@ impl World {
     pub(crate) async fn with(config: Config) -> Self {
         let sim = simulator::start(Config { on_duplicate: OnDuplicate::Create, ..config }).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let mut world = Self { settings: BTreeMap::new(), sim, dir, before: "" };
+        let mut world = Self { settings: BTreeMap::new(), sim, dir, before: "", environment: Vec::new() };
         let (base_url, token_url) = (world.sim.base_url(), world.sim.token_url());
         let database = format!("sqlite://{}", world.database().display());
         for (key, value) in [
@@ -160,6 +162,7 @@ impl World {
             .arg(&config)
             .env_clear()
             .env("NOTIFY_SOCKET", file("notify"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(
                 self.settings
                     .get("auth.client_secret")
