@@ -75,7 +75,9 @@ pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: Cancell
 
 /// `; emit held back: timed_out: …`, for the status line.
 fn held_back(held: &Held) -> String {
-    held.sides.iter().map(|side| format!("; {} held back: {}", side.side, side.error)).collect()
+    held.sides
+        .iter()
+        .fold(String::new(), |line, side| line + &format!("; {} held back: {}", side.side, side.error))
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -74,7 +74,7 @@ impl ServerClock {
                 words(seconds)
             ),
             (Offset::Off(_), Offset::Right) => {
-                tracing::info!("this machine's clock agrees with TresorPay's again")
+                tracing::info!("this machine's clock agrees with TresorPay's again");
             }
             _ => {}
         }
@@ -153,9 +153,9 @@ mod tests {
         let told = [(0, true), (0, false), (7200, true), (7203, false), (86_400, true), (0, true)].map(
             |(off, news)| {
                 observe(off);
-                let changed = changes.has_changed().unwrap_or_default();
+                let told = changes.has_changed().unwrap_or_default();
                 changes.mark_unchanged();
-                changed == news
+                told == news
             },
         );
         assert_eq!(told, [true; 6]);

@@ -331,7 +331,7 @@ async fn to_an_emission() {
         match absurd.means {
             Taken => assert_eq!((&*row.status, code), ("EMITTED", None), "{}: {row:?}", absurd.name),
             Doubt(means) => {
-                assert_eq!((&*row.status, code), ("UNCERTAIN", Some(means)), "{}: {row:?}", absurd.name)
+                assert_eq!((&*row.status, code), ("UNCERTAIN", Some(means)), "{}: {row:?}", absurd.name);
             }
             // Judged beside others that were accepted: the same words by another name.
             NotCreated(means) => {

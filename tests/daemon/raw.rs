@@ -55,8 +55,8 @@ pub(crate) fn answer(head: &[&str], body: &[u8]) -> Reply {
 
 /// A head, one more header, and what follows.
 pub(crate) fn message(head: &[&str], header: &str, body: &[u8]) -> Vec<u8> {
-    let head: String = head.iter().chain([&header]).map(|line| format!("{line}\r\n")).collect();
-    [head.as_bytes(), b"\r\n", body].concat()
+    let lines = [head, &[header, "", ""]].concat();
+    [lines.join("\r\n").as_bytes(), body].concat()
 }
 
 /// What a platform in good health answers; every notice is paid once it is asked about.
