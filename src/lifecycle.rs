@@ -45,7 +45,6 @@ pub fn notify_stopping() {
 /// Beats for the watchdog and keeps the status line, as long as the database answers, until `shutdown`.
 pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: CancellationToken) {
     let watchdog = sd_notify::watchdog_enabled();
-    let mut changed = held.clone();
     let interval = watchdog.map_or(STATUS_INTERVAL, |limit| (limit / 2).min(STATUS_INTERVAL));
     loop {
         match reads.queue().await {
@@ -69,7 +68,6 @@ pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: Cancell
         }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
-            Ok(()) = changed.changed() => {}
             () = shutdown.cancelled() => return,
         }
     }
@@ -77,7 +75,9 @@ pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: Cancell
 
 /// `; emit held back: timed_out: …`, for the status line.
 fn held_back(held: &Held) -> String {
-    held.sides.iter().map(|side| format!("; {} held back: {}", side.side, side.error)).collect()
+    held.sides
+        .iter()
+        .fold(String::new(), |line, side| line + &format!("; {} held back: {}", side.side, side.error))
 }
 
 fn notify(states: &[NotifyState<'_>]) {

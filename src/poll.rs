@@ -285,9 +285,10 @@ impl Poller {
 
     fn unchanged(&self, notice: &DueNotice, last_error: Option<String>) -> PollRecord {
         let at = Timestamp::now();
+        let known = self.steps.age(at, notice.emitted_at);
         // Emitted in the future: the clock was off by that much, then or now.
-        let age = at.distance(notice.emitted_at);
-        let trusted = at >= notice.emitted_at && !matches!(self.api.clock().offset(), Offset::Off(_));
+        let age = known.unwrap_or_else(|| at.distance(notice.emitted_at));
+        let trusted = known.is_some() && !matches!(self.api.clock().offset(), Offset::Off(_));
         let (next, last_error) = if trusted && age > self.options.give_up_after {
             let said = "poll_given_up: unpaid for longer than poll.give_up_after; TresorPay is no longer asked about it";
             (None, Some(last_error.unwrap_or_else(|| said.to_owned())))

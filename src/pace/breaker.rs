@@ -213,12 +213,11 @@ mod tests {
             }
             let (mut now, mut probes) = (start, 0);
             while now < start + Duration::from_secs(120) {
-                match breaker.allowance(now) {
-                    Allowance::NotBefore(at) => now = at,
-                    _ => {
-                        probes += 1;
-                        breaker.fail(now, "timed_out: x", BACKOFF);
-                    }
+                if let Allowance::NotBefore(at) = breaker.allowance(now) {
+                    now = at;
+                } else {
+                    probes += 1;
+                    breaker.fail(now, "timed_out: x", BACKOFF);
                 }
             }
             assert!(probes <= 7, "{probes}");

@@ -199,7 +199,7 @@ fn compare(reader: &mut Reader<'_>) {
     // A connection that takes longer than the whole request may would be a doubt although nothing left.
     let (connect, request) = ("api.connect_timeout", "api.request_timeout");
     if let Some((one, other)) = both(reader, connect, request)
-        && reader.is_given(connect)
+        && !reader.is_default(connect)
         && one > other
     {
         not_so(reader, (connect, one), "no more than", (request, other));

@@ -74,7 +74,7 @@ impl ServerClock {
                 words(seconds)
             ),
             (Offset::Off(_), Offset::Right) => {
-                tracing::info!("this machine's clock agrees with TresorPay's again")
+                tracing::info!("this machine's clock agrees with TresorPay's again");
             }
             _ => {}
         }
@@ -105,11 +105,15 @@ impl ServerClock {
 pub fn words(seconds: i64) -> String {
     let (many, unit) = match seconds.unsigned_abs() {
         seconds @ 0..=119 => (seconds, "s"),
-        seconds @ 120..=7199 => (seconds / 60, "min"),
-        seconds @ 7200..=172_799 => (seconds / 3600, "h"),
-        seconds => (seconds / 86_400, "days"),
+        seconds @ 120..=7199 => (rounded(seconds, 60), "min"),
+        seconds @ 7200..=172_799 => (rounded(seconds, 3600), "h"),
+        seconds => (rounded(seconds, 86_400), "days"),
     };
     format!("{many} {unit} {}", if seconds < 0 { "behind" } else { "ahead of" })
+}
+
+fn rounded(seconds: u64, unit: u64) -> u64 {
+    (seconds + unit / 2) / unit
 }
 
 fn offset(date: Timestamp, sent_at: Timestamp, received_at: Timestamp) -> Offset {
@@ -149,9 +153,9 @@ mod tests {
         let told = [(0, true), (0, false), (7200, true), (7203, false), (86_400, true), (0, true)].map(
             |(off, news)| {
                 observe(off);
-                let changed = changes.has_changed().unwrap_or_default();
+                let told = changes.has_changed().unwrap_or_default();
                 changes.mark_unchanged();
-                changed == news
+                told == news
             },
         );
         assert_eq!(told, [true; 6]);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt::Write,
     fs::File,
     os::unix::process::ExitStatusExt,
@@ -76,7 +77,7 @@ pub(crate) struct World {
     /// A shell command before the program, such as `umask 000;`.
     pub(crate) before: &'static str,
     /// More of the program's environment.
-    pub(crate) environment: BTreeMap<&'static str, PathBuf>,
+    pub(crate) environment: BTreeMap<&'static str, OsString>,
     /// Where the database lies, if not in the world's own folder.
     pub(crate) folder: Option<PathBuf>,
 }

@@ -35,8 +35,8 @@ fn library() -> &'static Path {
 /// A world whose disk fails while [`fail`] says so.
 async fn world() -> World {
     let mut world = World::new().await;
-    world.environment.insert("LD_PRELOAD", library().to_owned());
-    world.environment.insert("DISK_FAULT", control(&world));
+    world.environment.insert("LD_PRELOAD", library().into());
+    world.environment.insert("DISK_FAULT", control(&world).into());
     world
 }
 
