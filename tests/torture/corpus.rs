@@ -6,7 +6,7 @@ pub(crate) const REFERENCES: [&str; 3] = ["TP20241231.1048.AR3", "TP20241231.104
 pub(crate) const NAME: &str = "Zoumanadiarra";
 
 /// Bodies.
-pub(crate) const BODIES: [&[u8]; 22] = [
+pub(crate) const BODIES: [&[u8]; 24] = [
     br#"{"reference":"TP20241231.1048.AR3","status":"EMITTED"}"#,
     br#"{"reference":"TP20241231.1048.AR3","status":"CANCELED"}"#,
     br#"{"reference":"TP20241231.1048.AR3","reference":"TP20241231.1048.AR4","status":"EMITTED"}"#,
@@ -18,6 +18,8 @@ pub(crate) const BODIES: [&[u8]; 22] = [
     br#"{"type":"https://www.jhipster.tech/problem/problem-with-message","title":"La service client n'est pas dans cette structure","status":400,"instance":"/api/public/v1/payment/create-notice-recette","message":"error.SERVICE_CLIENT_NOT_FOUND","params":"appTransaction"}"#,
     br#"{"type":"https://www.jhipster.tech/problem/constraint-violation","title":"Method argument not valid","status":400,"path":"/api","message":"error.validation","fieldErrors":[{"objectName":"noticeRecetteDTO","field":"taxPayer.name","message":"NotNull"},{"objectName":"noticeRecetteDTO","field":"netTotal","message":"Zoumanadiarra"}]}"#,
     br#"{"type":"about:blank","title":"Not Found","status":404,"detail":"No static resource","instance":"/api","message":"error.http.404"}"#,
+    "{\"title\":\"L'avis de recette n'existe pas\",\"status\":404,\"message\":\"error.NOTICE_NOT_FOUND\"}".as_bytes(),
+    "{\"title\":\"La structure STR n'existe pas\",\"status\":404,\"message\":\"error.STRUCTURE_NOT_FOUND\"}".as_bytes(),
     br#"{"type":"about:blank","title":"Service Unavailable","status":503,"message":"error.http.503"}"#,
     "{\"title\":\"Le nom ZOUMANADIARRA est déjà pris par zoumanadiarra\",\"status\":409,\"message\":\"error.EXISTS\"}".as_bytes(),
     br#"{"timestamp":"2026-11-24T09:48:00Z","status":404,"error":"Not Found","message":"No message available","path":"/x"}"#,

@@ -13,7 +13,8 @@ use tresorpayd::{
     notice::{Amount, Notice, NoticeItem, TaxPayer, TresorPayReference, wire_phone_number},
     settings::OtherPhoneNumbers,
     tresorpay::{
-        Answer, Body, Exchange, MAX_WAIT, Problem, RetryAfter, Scrubber, judge_status, judge_statuses,
+        Answer, Body, CancelAddress, Exchange, MAX_WAIT, Problem, RetryAfter, Scrubber, judge_status,
+        judge_statuses,
     },
 };
 
@@ -25,6 +26,8 @@ use crate::{
     wire,
 };
 
+/// Codes of the application and of its structure: a 404 that names them says nothing of a notice.
+const CODES: [&str; 2] = ["APP", "STR"];
 /// Failures after which a thread gives up.
 const ENOUGH: usize = 5;
 /// Longest life of a token that is believed.
@@ -33,11 +36,15 @@ const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// Runs it; fails if anything panicked or was believed that should not be.
 pub(crate) fn run(seed: u64, args: &FuzzArgs) -> anyhow::Result<ExitCode> {
     println!("fuzz: seed {seed}, {} answers in memory, {} through a connection", args.count, args.http);
+    let address = wire::cancel_address(CODES)?;
     let started = Instant::now();
     let threads = std::thread::available_parallelism()?.get() as u64;
     let failures: Vec<String> = std::thread::scope(|scope| {
         let share = |thread: u64| args.count / threads + u64::from(thread < args.count % threads);
-        let run = |thread: u64| move || thread_of(seed.wrapping_add(thread), share(thread));
+        let run = |thread: u64| {
+            let address = address.clone();
+            move || thread_of(seed.wrapping_add(thread), share(thread), address)
+        };
         let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(run(thread))).collect();
         threads
             .into_iter()
@@ -56,11 +63,11 @@ pub(crate) fn run(seed: u64, args: &FuzzArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// `count` answers of one thread; what went wrong.
-fn thread_of(seed: u64, count: u64) -> Vec<String> {
+fn thread_of(seed: u64, count: u64, address: CancelAddress) -> Vec<String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut failures = Vec::new();
     let mut input = Input::default();
-    let bench = Bench::new();
+    let bench = Bench::new(address);
     for number in 0..count {
         input.draw(&mut rng);
         let outcome = catch_unwind(AssertUnwindSafe(|| bench.judge(&input)));
@@ -121,11 +128,12 @@ impl Input {
 /// What the judges are given besides the answer.
 struct Bench {
     asked: Vec<TresorPayReference>,
+    cancel: CancelAddress,
     scrubber: Scrubber,
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(cancel: CancelAddress) -> Self {
         let name = Some(NAME.to_owned());
         let notice = Notice {
             reference: "A-1".to_owned(),
@@ -139,7 +147,7 @@ impl Bench {
             redirect_url: None,
         };
         let asked = REFERENCES.iter().filter_map(|text| TresorPayReference::parse(text).ok()).collect();
-        Self { asked, scrubber: Scrubber::for_notice(&notice) }
+        Self { asked, cancel, scrubber: Scrubber::for_notice(&notice) }
     }
 
     /// Shows the answer to everything that reads one.
@@ -154,6 +162,7 @@ impl Bench {
             Exchange::Answered(Answer { status: input.status, retry_after, body })
         };
         judge::emission(&exchange(), input.status, retry_after, &input.body)?;
+        judge::cancel(&exchange(), &self.cancel, CODES, &input.body)?;
         self.problem(input)?;
         self.statuses(&exchange)?;
         if judge_token(input.status, &input.body).is_ok_and(|lifetime| lifetime > MAX_LIFETIME) {

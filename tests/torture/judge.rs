@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 use tresorpayd::{
     notice::Verdict,
-    tresorpay::{Context, ErrorCode, Exchange, Judgement, RetryAfter, judge_emission},
+    tresorpay::{
+        CancelAddress, CancelVerdict, Context, ErrorCode, Exchange, Judgement, RetryAfter, judge_cancel,
+        judge_emission,
+    },
 };
 
 /// Longest reference that may be believed, in characters.
@@ -64,6 +67,35 @@ fn credible(
         return Ok(());
     }
     Err(format!("HTTP {status}, Retry-After {retry_after:?}: {judgement:?}"))
+}
+
+/// Fails if an answered cancel is taken for more of a proof than it is.
+pub(crate) fn cancel(
+    exchange: &Exchange,
+    address: &CancelAddress,
+    codes: [&str; 2],
+    body: &[u8],
+) -> Result<(), String> {
+    let judgement = judge_cancel(exchange, address);
+    let status = judgement.http_status.unwrap_or_default();
+    let body = String::from_utf8_lossy(body);
+    let document = Document::read(&body);
+    let words = document.as_ref().map_or_else(String::new, |document| {
+        [document.text("message"), document.text("title")].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    });
+    let fine = match judgement.verdict {
+        CancelVerdict::Canceled => {
+            (200..300).contains(&status) && document.as_ref().is_some_and(Document::says_canceled)
+        }
+        CancelVerdict::NothingLive => {
+            let about_codes = codes.iter().any(|code| words.split_whitespace().any(|word| word == *code));
+            status == 404 && document.is_some() && !words.contains("error.http.") && !about_codes
+        }
+        CancelVerdict::NotCarriedOut => [401, 429, 503].contains(&status),
+        CancelVerdict::Exists => (200..300).contains(&status) && judgement.reference.is_some(),
+        CancelVerdict::NothingProven | CancelVerdict::Unanswered => true,
+    };
+    if fine { Ok(()) } else { Err(format!("{judgement:?}")) }
 }
 
 /// A JSON object whose other fields may hold what no reader of them would take.

@@ -8,8 +8,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tresorpayd::{
+    auth::{Auth, AuthOptions},
     notice::Verdict,
-    tresorpay::{Context, Exchange, HttpOptions, ServerClock, http_client, judge_emission, send},
+    pace::{Backoff, Pace},
+    settings::{ClientAuthentication, OtherPhoneNumbers},
+    tresorpay::{
+        CancelAddress, Context, Exchange, HttpOptions, ServerClock, TresorPay, http_client, judge_emission,
+        send,
+    },
 };
 
 use crate::{corpus::BODIES, mutation::spoilt};
@@ -39,17 +45,38 @@ pub(crate) fn run(seed: u64, count: u64) -> anyhow::Result<Vec<String>> {
     runtime.block_on(through(seed, count))
 }
 
-async fn through(seed: u64, count: u64) -> anyhow::Result<Vec<String>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let client = http_client(&HttpOptions {
+/// Made as the daemon makes it. Nothing is ever sent there.
+pub(crate) fn cancel_address([client, structure]: [&str; 2]) -> anyhow::Result<CancelAddress> {
+    const BASE: &str = "http://127.0.0.1:1/api/public/v1";
+    let http = http_client(&options())?;
+    let backoff = Backoff { first: PATIENCE, max: PATIENCE };
+    let options = AuthOptions {
+        token_url: BASE.parse()?,
+        client_id: String::new(),
+        client_secret: String::new().into(),
+        scope: None,
+        client_authentication: ClientAuthentication::Body,
+    };
+    let (auth, _actor) = Auth::new(http.clone(), options, Pace::new(1, None, backoff, 1));
+    let api = TresorPay::new(http, auth, BASE.parse()?, OtherPhoneNumbers::Send);
+    Ok(api.cancel_address(BASE, "A-1", client, structure)?)
+}
+
+fn options() -> HttpOptions {
+    HttpOptions {
         connect_timeout: PATIENCE,
         request_timeout: PATIENCE,
         proxy: None,
         ca_file: None,
         loopback: true,
         max_idle: 0,
-    })?;
+    }
+}
+
+async fn through(seed: u64, count: u64) -> anyhow::Result<Vec<String>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let client = http_client(&options())?;
     let mut rng = fastrand::Rng::with_seed(seed);
     let clock = ServerClock::default();
     let (mut failures, mut answered, mut created) = (Vec::new(), 0_u64, 0_u64);
