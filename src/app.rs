@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, AuthOptions},
+    cancel::{CancelOptions, Canceler},
     clock::Timestamp,
-    command::{CommandOptions, Commander},
+    command::{CommandOptions, Commander, Tools},
     confirm::{ConfirmOptions, Confirmer},
+    doubt::DoubtClock,
     emit::{EmitOptions, Emitter},
     lifecycle,
     notice::Policy,
@@ -68,6 +70,7 @@ pub struct App {
     auth: Auth,
     api: TresorPay,
     pace: Pace,
+    doubts: DoubtClock,
     lease: Lease,
 }
 
@@ -86,6 +89,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let writer_task = opened.writer_task;
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
+        let doubts = DoubtClock::new(settings.emit.settle_after, std::time::Instant::now());
         let doubted = opened.writer.recover(Timestamp::now()).await?;
         if doubted > 0 {
             tracing::warn!(
@@ -125,13 +129,14 @@ impl App {
             auth,
             api,
             pace,
+            doubts,
             lease: opened.lease,
         })
     }
 
     /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
+        let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let command_wake = Arc::new(Notify::new());
         let schedule = Schedule::start(&[
@@ -141,6 +146,15 @@ impl App {
         .await?;
         let emitter =
             Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
+        let canceler = Canceler::new(
+            writer.clone(),
+            reads.clone(),
+            api.clone(),
+            pace.clone(),
+            doubts.clone(),
+            cancel_options(&settings),
+            shutdown.clone(),
+        );
         let confirmer = Arc::new(Confirmer::new(
             writer.clone(),
             reads.clone(),
@@ -149,14 +163,16 @@ impl App {
             confirm_options(&settings),
         ));
         let poller = Arc::new(Poller::new(writer.clone(), reads.clone(), api, pace, poll_options(&settings)));
-        let commander = Commander::new(
+        let tools = Tools {
             writer,
-            reads.clone(),
-            Arc::clone(&poller),
-            Arc::clone(&confirmer),
-            Arc::clone(&emit_wake),
-            command_options(&settings),
-        );
+            reads: reads.clone(),
+            poller: Arc::clone(&poller),
+            canceler,
+            confirmer: Arc::clone(&confirmer),
+            doubts,
+            payment_page: settings.api.payment_page.clone(),
+        };
+        let commander = Commander::new(tools, Arc::clone(&emit_wake), command_options(&settings));
         let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
             tasks.spawn(async move { (task, work.await) });
         };
@@ -267,6 +283,15 @@ async fn supervise(
 
 fn backoff(settings: &Settings) -> Backoff {
     Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay }
+}
+
+fn cancel_options(settings: &Settings) -> CancelOptions {
+    CancelOptions {
+        defaults: settings.notice.clone(),
+        max_attempts: settings.emit.max_attempts,
+        backoff: backoff(settings),
+        payment_page: settings.api.payment_page.clone(),
+    }
 }
 
 fn emit_options(settings: &Settings) -> EmitOptions {

@@ -68,7 +68,11 @@ impl Confirmer {
     }
 
     /// Confirms what was paid, until `shutdown`; then finishes what is under way.
-    pub async fn run(self: Arc<Self>, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(
+        self: Arc<Self>,
+        wake: Arc<Notify>,
+        shutdown: CancellationToken,
+    ) -> Result<(), StoreError> {
         while !shutdown.is_cancelled() {
             let wait = match self.step(&shutdown).await {
                 Ok(wait) => wait,
@@ -151,7 +155,8 @@ impl Confirmer {
         let at = Timestamp::now();
         let confirmed = judgement.verdict == ConfirmVerdict::Confirmed;
         let again = self.options.automatic && !confirmed;
-        let said = format!("{}: {}", judgement.code.as_str(), judgement.detail.as_deref().unwrap_or_default());
+        let said =
+            format!("{}: {}", judgement.code.as_str(), judgement.detail.as_deref().unwrap_or_default());
         let record = ConfirmRecord {
             outbox_id,
             attempt_id,

@@ -11,6 +11,8 @@ mod audit; // the promise, checked against the ledger
 mod breaker; // an outage costs a handful of doubts, no more
 #[path = "daemon/commands.rs"]
 mod commands; // what is asked by rows of `command`
+#[path = "daemon/commands_cancel.rs"]
+mod commands_cancel; // what is canceled at TresorPay, and corrections
 #[path = "daemon/crash.rs"]
 mod crash; // kill -9 and a locked database
 #[path = "daemon/death.rs"]

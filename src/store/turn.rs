@@ -15,6 +15,7 @@ use sqlx::{
 use super::{
     Claim, ClaimedRow, EmissionRecord, json,
     queue::{due, paused},
+    replace::chain,
 };
 use crate::notice::{Status, TresorPayReference};
 
@@ -111,7 +112,11 @@ const CLAIM: &str = concat!(
     paused!(),
     "
           AND (o.replaces IS NULL OR NOT EXISTS (
-                SELECT 1 FROM outbox AS r WHERE r.reference = o.replaces AND r.status <> 'CANCELED'))
+                ",
+    chain!("o.replaces"),
+    "
+                SELECT 1 FROM chain JOIN outbox AS r ON r.reference = chain.reference
+                WHERE r.status <> 'CANCELED' AND r.id <> o.id))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
         ORDER BY o.priority DESC, o.id LIMIT ? + 0)

@@ -11,12 +11,12 @@ use tokio::{
 
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote, Drift,
-    EmissionRecord, Ended, Ending, PollRecord, StoreError, cancel,
+    EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken, cancel,
     command::{self, Change},
     confirm,
     error::{is_constraint, is_passing},
     mark::Mark,
-    poll, recovery,
+    poll, recovery, replace,
     sharing::Sharing,
     turn::{self, Bracket},
 };
@@ -73,6 +73,18 @@ enum Write {
         record: ConfirmRecord,
         reply: Reply<()>,
     },
+    TakeEvidence {
+        evidence: Box<Evidence>,
+        now: Timestamp,
+        taken: Taken,
+        reply: Reply<Taken>,
+    },
+    Replace {
+        after: i64,
+        now: Timestamp,
+        done: (Option<i64>, bool),
+        reply: Reply<(Option<i64>, bool)>,
+    },
     Commands {
         change: Change,
         now: Timestamp,
@@ -100,6 +112,10 @@ impl Write {
             Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
             Self::BeginConfirm { start, attempt, .. } => *attempt = confirm::begin(conn, start).await?,
             Self::EndConfirm { record, .. } => confirm::end(conn, record).await?,
+            Self::TakeEvidence { evidence, now, taken, .. } => {
+                *taken = command::take_evidence(conn, evidence, *now).await?;
+            }
+            Self::Replace { after, now, done, .. } => *done = replace::advance(conn, *after, *now).await?,
             Self::Commands { change, now, ended, .. } => *ended = command::write(conn, change, *now).await?,
         }
         if bracket.commit {
@@ -123,6 +139,8 @@ impl Write {
             | Self::Recover { .. }
             | Self::BeginConfirm { .. }
             | Self::EndConfirm { .. }
+            | Self::TakeEvidence { .. }
+            | Self::Replace { .. }
             | Self::Commands { .. } => Ok(false),
         }
     }
@@ -137,6 +155,8 @@ impl Write {
             | Self::NoteDoubt { .. }
             | Self::Recover { .. }
             | Self::EndConfirm { .. }
+            | Self::TakeEvidence { .. }
+            | Self::Replace { .. }
             | Self::Commands { .. } => None,
         }
     }
@@ -151,6 +171,8 @@ impl Write {
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
             Self::BeginConfirm { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
             Self::EndConfirm { reply, .. } => drop(reply.send(result)),
+            Self::TakeEvidence { taken, reply, .. } => drop(reply.send(result.map(|()| taken))),
+            Self::Replace { done, reply, .. } => drop(reply.send(result.map(|()| done))),
             Self::Commands { ended, reply, .. } => drop(reply.send(result.map(|()| ended))),
         }
     }
@@ -229,9 +251,14 @@ impl Writer {
         self.ask(|reply| Write::EndConfirm { record, reply }).await
     }
 
-    /// Carries out what commands need no request for; which of `ids` ended.
-    pub async fn carry_out(&self, ids: Vec<i64>, policy: Policy) -> Result<Vec<Ended>, StoreError> {
-        self.change(Change::CarryOut { ids, policy }).await
+    /// Carries out what commands need no request for; which of them ended.
+    pub async fn carry_out(
+        &self,
+        ids: Vec<i64>,
+        settled: Vec<Settled>,
+        policy: Policy,
+    ) -> Result<Vec<Ended>, StoreError> {
+        self.change(Change::CarryOut { ids, settled, policy }).await
     }
 
     /// Records what status requests told that commands asked for, and ends the commands `polls` and `endings` with it.
@@ -248,6 +275,19 @@ impl Writer {
     /// Tells what open commands wait for.
     pub async fn commands_wait(&self, ids: Vec<i64>, what: String) -> Result<(), StoreError> {
         self.change(Change::Wait { ids, what }).await.map(drop)
+    }
+
+    /// Makes a row what an operator says that it became, if it still may be.
+    pub async fn take_evidence(&self, evidence: Evidence) -> Result<Taken, StoreError> {
+        let (evidence, now) = (Box::new(evidence), Timestamp::now());
+        self.ask(|reply| Write::TakeEvidence { evidence, now, taken: Taken::NotNow, reply }).await
+    }
+
+    /// Asks for the cancel of what corrections beyond `after` replace, and rejects those whose original was paid. Where
+    /// the next look begins, `None` at the end; and whether anything changed.
+    pub async fn advance_corrections(&self, after: i64) -> Result<(Option<i64>, bool), StoreError> {
+        let now = Timestamp::now();
+        self.ask(|reply| Write::Replace { after, now, done: (None, false), reply }).await
     }
 
     async fn change(&self, change: Change) -> Result<Vec<Ended>, StoreError> {

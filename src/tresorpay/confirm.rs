@@ -79,7 +79,8 @@ fn judge_answer(answer: &Answer, reference: &TresorPayReference) -> ConfirmJudge
         Body::Cut(why) => return failed(ErrorCode::UnusableAnswer, format!(", {why}")),
     };
     let problem = Problem::parse(answer.status, bytes);
-    let said = || problem.as_ref().and_then(Problem::code).map_or_else(String::new, |code| format!(", {code}"));
+    let said =
+        || problem.as_ref().and_then(Problem::code).map_or_else(String::new, |code| format!(", {code}"));
     let refusal = problem.as_ref().is_some_and(|problem| !problem.is_about_the_path());
     match answer.status {
         200..=299 => match serde_json::from_slice::<EmitAnswer>(bytes) {
