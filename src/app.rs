@@ -19,7 +19,8 @@ use crate::{
     poll::{PollOptions, Poller},
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
-    store::{self, Binding, Lease, Reads, Writer},
+    settle::Settler,
+    store::{self, Binding, DoubtPolicy, Lease, Reads, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
     watch,
 };
@@ -80,9 +81,6 @@ impl App {
         let credentials = settings.auth.credentials.clone().ok_or_else(|| {
             AppError::Configuration("auth.client_id and auth.client_secret are not set".to_owned())
         })?;
-        if settings.emit.on_uncertain != OnUncertain::Hold {
-            tracing::warn!("emit.on_uncertain: this version holds every uncertain row for an operator");
-        }
         let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
         let opened = store::open_for_daemon(path, mark, &binding(&settings)).await?;
@@ -90,7 +88,8 @@ impl App {
         let writer_task = opened.writer_task;
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
         let doubts = DoubtClock::new(settings.emit.settle_after, std::time::Instant::now());
-        let doubted = opened.writer.recover(Timestamp::now()).await?;
+        let now = Timestamp::now();
+        let doubted = opened.writer.recover(now, doubt_policy(&settings, now)).await?;
         if doubted > 0 {
             tracing::warn!(
                 rows = doubted,
@@ -144,8 +143,13 @@ impl App {
             (&settings.poll.schedule, Arc::clone(&poll_wake)),
         ])
         .await?;
-        let emitter =
-            Emitter::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), emit_options(&settings));
+        let emitter = Emitter::new(
+            writer.clone(),
+            reads.clone(),
+            api.clone(),
+            pace.clone(),
+            emit_options(&settings, doubts.clone()),
+        );
         let canceler = Canceler::new(
             writer.clone(),
             reads.clone(),
@@ -155,6 +159,8 @@ impl App {
             cancel_options(&settings),
             shutdown.clone(),
         );
+        let settler = (settings.emit.on_uncertain == OnUncertain::Cancel)
+            .then(|| Settler::new(canceler.clone(), writer.clone(), reads.clone(), doubts.clone()));
         let confirmer = Arc::new(Confirmer::new(
             writer.clone(),
             reads.clone(),
@@ -178,7 +184,18 @@ impl App {
         };
         let (watched, stop) = (reads.clone(), shutdown.clone());
         let confirm_wake = Arc::new(Notify::new());
-        let wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
+        let settle_wake = Arc::new(Notify::new());
+        let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
+        if let Some(settler) = settler {
+            wakes.push(Arc::clone(&settle_wake));
+            let stop = shutdown.clone();
+            spawn(
+                "settle",
+                Box::pin(
+                    async move { settler.run(settle_wake, stop).await.map_err(|error| error.to_string()) },
+                ),
+            );
+        }
         spawn(
             "watch",
             Box::pin(async move {
@@ -294,7 +311,16 @@ fn cancel_options(settings: &Settings) -> CancelOptions {
     }
 }
 
-fn emit_options(settings: &Settings) -> EmitOptions {
+fn doubt_policy(settings: &Settings, now: Timestamp) -> DoubtPolicy {
+    let at = now.after(settings.emit.settle_after);
+    match settings.emit.on_uncertain {
+        OnUncertain::Hold => DoubtPolicy::Hold,
+        OnUncertain::Cancel => DoubtPolicy::CancelAt(at),
+        OnUncertain::Resend => DoubtPolicy::ResendAt(at),
+    }
+}
+
+fn emit_options(settings: &Settings, doubts: DoubtClock) -> EmitOptions {
     EmitOptions {
         defaults: settings.notice.clone(),
         max_attempts: settings.emit.max_attempts,
@@ -302,6 +328,9 @@ fn emit_options(settings: &Settings) -> EmitOptions {
         backoff: backoff(settings),
         first_poll: settings.poll.first_delay,
         payment_page: settings.api.payment_page.clone(),
+        doubts,
+        settles: settings.emit.on_uncertain != OnUncertain::Hold,
+        resends: settings.emit.on_uncertain == OnUncertain::Resend,
     }
 }
 

@@ -37,6 +37,12 @@ mod polling; // what the status requests are and do
 mod privacy; // nothing secret or personal leaves the database's own columns
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
+#[path = "daemon/settle.rs"]
+mod settle; // doubts that a cancel ends, or does not
+#[path = "daemon/settle_answers.rs"]
+mod settle_answers; // what each answer to a cancel comes to
+#[path = "daemon/settle_resend.rs"]
+mod settle_resend; // doubts that the same reference ends, sent again
 #[path = "daemon/start.rs"]
 mod start; // which databases and settings are refused
 #[path = "daemon/stop.rs"]

@@ -5,6 +5,7 @@
 //! leaves `EMITTING` rows, which recovery puts in doubt.
 
 mod outcome; // from the end of a request to what is recorded of it
+mod resend; // rows in doubt that are sent again
 
 use std::{
     pin::Pin,
@@ -18,6 +19,7 @@ use url::Url;
 
 use crate::{
     clock::Timestamp,
+    doubt::DoubtClock,
     notice::{InvalidNotice, Notice, Status},
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
@@ -27,6 +29,7 @@ use crate::{
 
 use outcome::Outcomes;
 pub(crate) use outcome::payment_url;
+use resend::{Resend, Resends};
 
 /// The worker looks at the table this often even if nothing wakes it: the schedule may be silent after a clock step.
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);
@@ -50,6 +53,12 @@ pub struct EmitOptions {
     pub first_poll: Duration,
     /// `api.payment_page`.
     pub payment_page: Url,
+    /// When what is in doubt may be settled.
+    pub doubts: DoubtClock,
+    /// `emit.on_uncertain` is not `hold`: the daemon settles doubts by itself.
+    pub settles: bool,
+    /// `emit.on_uncertain` is `resend`: this worker does.
+    pub resends: bool,
 }
 
 /// What the worker waits for when it has no turn to take.
@@ -87,6 +96,10 @@ pub struct Emitter {
     /// When a claim last looked for rows whose time had come.
     promoted_at: Instant,
     outcomes: Outcomes,
+    /// Finds rows in doubt to send again, if that is asked for.
+    resends: Option<Resends>,
+    /// The row that the next claim sends again.
+    resend: Option<i64>,
 }
 
 /// A commit under way, and the slots of the requests that leave once it is there.
@@ -100,6 +113,10 @@ struct Turn {
 struct Finished {
     outbox_id: i64,
     attempt_id: i64,
+    /// See [`ClaimedRow::doubted`].
+    doubted: bool,
+    /// See [`ClaimedRow::canceled`].
+    canceled: Vec<String>,
     outcome: Result<(Exchange, Box<Notice>), InvalidNotice>,
     duration: Duration,
     at: Timestamp,
@@ -112,6 +129,10 @@ impl Emitter {
         let options = Arc::new(options);
         Self {
             outcomes: Outcomes::new(api.clone(), pace.clone(), Arc::clone(&options)),
+            resends: options
+                .resends
+                .then(|| Resends::new(writer.clone(), reads.clone(), api.base_url(), Arc::clone(&options))),
+            resend: None,
             writer,
             reads,
             api,
@@ -287,21 +308,17 @@ impl Emitter {
         if now < self.look_at {
             return Ok(Budget::none(Wait::Until(self.look_at)));
         }
-        if !self.full {
-            let wait = match self.reads.next_due().await {
-                Ok(NextDue::Now) => Duration::ZERO,
-                Ok(NextDue::At(at)) => at.since(Timestamp::now()).min(FALLBACK_WAKE),
-                Ok(NextDue::Never) => FALLBACK_WAKE,
-                Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, "the outbox cannot be read; nothing is claimed");
-                    READ_RETRY
-                }
-                Err(error) => return Err(error),
-            };
-            if !wait.is_zero() {
-                self.look_at = now + wait;
-                return Ok(Budget::none(Wait::Until(self.look_at)));
+        let wait = match self.due_in().await {
+            Ok(wait) => wait,
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "the outbox cannot be read; nothing is claimed");
+                READ_RETRY
             }
+            Err(error) => return Err(error),
+        };
+        if !wait.is_zero() {
+            self.look_at = now + wait;
+            return Ok(Budget::none(Wait::Until(self.look_at)));
         }
         if !self.api.auth().holds_token() {
             return Ok(Budget::none(Wait::Token));
@@ -313,6 +330,28 @@ impl Emitter {
             Allowance::ProbeUnderWay => return Ok(Budget::none(Wait::Until(now + FALLBACK_WAKE))),
         };
         Ok(self.take_slots(slot, most, probe, now))
+    }
+
+    /// How long until there is something to claim.
+    async fn due_in(&mut self) -> Result<Duration, StoreError> {
+        let resend = match &self.resends {
+            Some(resends) => resends.next().await?,
+            None => Resend::In(FALLBACK_WAKE),
+        };
+        self.resend = match resend {
+            Resend::Now(outbox_id) => Some(outbox_id),
+            Resend::In(_) => None,
+        };
+        let doubt = match resend {
+            Resend::In(wait) if !self.full => wait,
+            Resend::Now(_) | Resend::In(_) => return Ok(Duration::ZERO),
+        };
+        let wait = match self.reads.next_due().await? {
+            NextDue::Now => Duration::ZERO,
+            NextDue::At(at) => at.since(Timestamp::now()),
+            NextDue::Never => FALLBACK_WAKE,
+        };
+        Ok(wait.min(doubt).min(FALLBACK_WAKE))
     }
 
     fn take_slots(&self, mut slot: Option<Permit>, most: usize, probe: bool, now: Instant) -> Budget {
@@ -346,6 +385,7 @@ impl Emitter {
             default_code_client: self.options.defaults.code_client.clone(),
             default_code_structure: self.options.defaults.code_structure.clone(),
             base_url: self.api.base_url().to_owned(),
+            resend: self.resend.take(),
         }
     }
 
@@ -354,14 +394,15 @@ impl Emitter {
         let (api, options) = (self.api.clone(), Arc::clone(&self.options));
         self.in_flight.spawn(async move {
             let started = Instant::now();
-            let (outbox_id, attempt_id) = (row.outbox_id, row.attempt_id);
+            let (outbox_id, attempt_id, doubted) = (row.outbox_id, row.attempt_id, row.doubted);
+            let canceled = row.canceled.clone();
             let outcome = match outcome::notice(row, &options.defaults) {
                 Ok(notice) if may_leave => Ok((api.emit(&notice).await, Box::new(notice))),
                 Ok(notice) => Ok((Exchange::Unsent(Unsent::ShuttingDown), Box::new(notice))),
                 Err(invalid) => Err(invalid),
             };
             let (duration, at) = (started.elapsed(), Timestamp::now());
-            Finished { outbox_id, attempt_id, outcome, duration, at, permit }
+            Finished { outbox_id, attempt_id, doubted, canceled, outcome, duration, at, permit }
         });
     }
 }

@@ -49,6 +49,7 @@ impl Outcomes {
                 let accepted_recently =
                     self.last_accepted.is_some_and(|at| now.duration_since(at) < ACCEPTED_RECENTLY);
                 let mut judgement = judge_emission(exchange, Context { accepted_recently });
+                finished.heed_canceled(&mut judgement);
                 if let Some(detail) = &mut judgement.detail {
                     *detail = self.api.scrubber(notice).scrub(detail);
                 }
@@ -60,7 +61,10 @@ impl Outcomes {
         if judgement.verdict == Verdict::Created {
             self.last_accepted = Some(now);
         }
-        let event = Event::Emission { verdict: judgement.verdict, doubted: false };
+        if judgement.verdict == Verdict::Unknown {
+            self.options.doubts.unanswered(finished.outbox_id, now);
+        }
+        let event = Event::Emission { verdict: judgement.verdict, doubted: finished.doubted };
         // A claimed row is EMITTING, where every emission event is legal.
         let to = apply(Status::Emitting, &event).unwrap_or(Status::Uncertain);
         let next_attempt_at = self.next_attempt(finished, &judgement);
@@ -86,10 +90,15 @@ impl Outcomes {
             duration: finished.duration,
             at: finished.at,
             next_attempt_at,
+            settle_at: self.options.settles.then(|| finished.at.after(self.options.doubts.settle_after())),
         }
     }
 
     fn next_attempt(&mut self, finished: &Finished, judgement: &Judgement) -> Option<Timestamp> {
+        let settle_at = || {
+            let at = self.options.doubts.settleable_at(finished.outbox_id, Instant::now(), finished.at);
+            self.options.settles.then_some(at)
+        };
         match judgement.verdict {
             Verdict::NotCreated => {
                 let failures = self.unlucky.entry(finished.outbox_id).or_insert(0);
@@ -105,10 +114,31 @@ impl Outcomes {
                 self.unlucky.remove(&finished.outbox_id);
                 Some(finished.at.after(self.options.first_poll))
             }
-            Verdict::Refused | Verdict::Unknown => {
+            // In doubt and refused: an operator decides.
+            Verdict::Refused => {
                 self.unlucky.remove(&finished.outbox_id);
                 None
             }
+            Verdict::Unknown => {
+                self.unlucky.remove(&finished.outbox_id);
+                settle_at()
+            }
+        }
+    }
+}
+
+impl Finished {
+    /// A notice that was canceled for this row before is not created anew by being named again.
+    fn heed_canceled(&self, judgement: &mut Judgement) {
+        let Some(reference) = judgement.reference.as_ref().filter(|_| judgement.verdict == Verdict::Created)
+        else {
+            return;
+        };
+        if self.canceled.iter().any(|seen| seen == reference.as_str()) {
+            judgement.verdict = Verdict::Refused;
+            judgement.code = ErrorCode::AlreadyCanceled;
+            judgement.detail =
+                Some(format!("TresorPay answered with notice {reference}, which was canceled for this row"));
         }
     }
 }

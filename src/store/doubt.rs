@@ -1,9 +1,20 @@
 //! A row in doubt, read with everything that decides how its doubt may be settled, and the queue of such rows.
 
-use sqlx::{FromRow, SqlitePool};
+use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::StoreError;
+use super::{StoreError, json};
 use crate::{clock::Timestamp, notice::Status, tresorpay::ErrorCode};
+
+/// What a start does with the rows that it finds in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoubtPolicy {
+    /// An operator decides: none is acted on.
+    Hold,
+    /// Each is canceled at this time.
+    CancelAt(Timestamp),
+    /// Each is sent again at this time.
+    ResendAt(Timestamp),
+}
 
 /// Where an emission went: a cancel that is to settle it goes there too, with its codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +104,41 @@ const DUE: &str = "
 const NEXT: &str = "
     SELECT next_attempt_at FROM outbox INDEXED BY outbox_uncertain
     WHERE status = 'UNCERTAIN' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1";
+
+const HOLD_ALL: &str = "
+    UPDATE outbox SET next_attempt_at = NULL
+    WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_uncertain
+                 WHERE status = 'UNCERTAIN' AND next_attempt_at IS NOT NULL)";
+
+/// What is held for a reason that this policy does not overcome stays held.
+const DATE_ALL: &str = "
+    UPDATE outbox SET next_attempt_at = ?1
+    WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_uncertain
+                 WHERE status = 'UNCERTAIN'
+                   AND (next_attempt_at IS NOT NULL OR last_error IS NULL
+                        OR substr(last_error, 1, instr(last_error || ':', ':') - 1)
+                           NOT IN (SELECT value FROM json_each(?2))))";
+
+/// Dates every row in doubt as `policy` says: after a restart its time counts from the restart.
+pub(super) async fn date_all(conn: &mut SqliteConnection, policy: DoubtPolicy) -> Result<(), sqlx::Error> {
+    let (at, held) = match policy {
+        DoubtPolicy::Hold => {
+            sqlx::query(HOLD_ALL).execute(conn).await?;
+            return Ok(());
+        }
+        DoubtPolicy::CancelAt(at) => (at, &HELD_FROM_CANCEL[..]),
+        DoubtPolicy::ResendAt(at) => (at, &HELD_FROM_RESEND[..]),
+    };
+    let held: Vec<&str> = held.iter().map(|code| code.as_str()).collect();
+    sqlx::query(DATE_ALL).bind(at.to_string()).bind(json(&held)?).execute(conn).await?;
+    Ok(())
+}
+
+/// Another cancel would prove nothing.
+const HELD_FROM_CANCEL: [ErrorCode; 1] = [ErrorCode::Unproven];
+/// It was sent again and refused, or as often as it may be.
+const HELD_FROM_RESEND: [ErrorCode; 3] =
+    [ErrorCode::Refused, ErrorCode::AlreadyCanceled, ErrorCode::MaxAttempts];
 
 /// The row and its attempts; `None` if there is no such row.
 pub(super) async fn case(reads: &SqlitePool, outbox_id: i64) -> Result<Option<CancelCase>, StoreError> {

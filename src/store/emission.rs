@@ -27,6 +27,9 @@ pub struct Claim {
     pub default_code_structure: Option<String>,
     /// Where the request will go.
     pub base_url: String,
+    /// A row in doubt that is sent again first, although nobody knows what became of it (`outbox.id`). It is one of the
+    /// `limit`, and `max_uncertain` does not hold it back.
+    pub resend: Option<i64>,
 }
 
 /// A row that is `EMITTING`, exactly as the commit left it: this is what is sent.
@@ -54,6 +57,10 @@ pub struct ClaimedRow {
     pub callback: Option<String>,
     /// NULL: the configured one, if any.
     pub redirect_url: Option<String>,
+    /// It was taken while in doubt: only "created" ends that.
+    pub doubted: bool,
+    /// TresorPay's references that were seen canceled for this row: an answer that names one created nothing.
+    pub canceled: Vec<String>,
 }
 
 /// What became of one request.
@@ -87,6 +94,8 @@ pub struct EmissionRecord {
     pub at: Timestamp,
     /// When the daemon next acts on the row.
     pub next_attempt_at: Option<Timestamp>,
+    /// The same, should the reference turn out to be another row's, which leaves this row in doubt.
+    pub settle_at: Option<Timestamp>,
 }
 
 impl EmissionRecord {
@@ -100,7 +109,7 @@ impl EmissionRecord {
             code: ErrorCode::ForeignReference,
             detail: Some(detail),
             payment_url: None,
-            next_attempt_at: None,
+            next_attempt_at: self.settle_at,
             ..self.clone()
         }
     }

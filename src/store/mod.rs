@@ -26,7 +26,7 @@ pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
 pub use command::{CANCEL_SENT, Drift, Ended, Ending, Evidence, OpenCommand, Settled, Taken, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
-pub use doubt::{CancelCase, SentTo};
+pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
 pub use lease::Lease;

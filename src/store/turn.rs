@@ -99,6 +99,35 @@ const PROMOTE: &str = concat!(
     " LIMIT ? + 0)"
 );
 
+/// What a claimed row is sent with. The references that were canceled for it are looked for only if it was sent before.
+macro_rules! claimed_columns {
+    () => {
+        "
+    RETURNING id, reference, code_client, code_structure, net_total, tax_payer, items, authorized_payment_modes,
+              callback, redirect_url,
+              CASE WHEN attempts > 0 THEN (
+                  SELECT json_group_array(a.tresorpay_reference) FROM attempt AS a INDEXED BY attempt_outbox
+                  WHERE a.outbox_id = outbox.id AND a.tresorpay_reference IS NOT NULL
+                    AND (a.outcome = 'already_canceled' OR a.operation = 'cancel' AND a.outcome = 'ok')) END"
+    };
+}
+
+/// One row in doubt; the caller has looked whether it may be sent again.
+const RESEND: &str = concat!(
+    "
+    UPDATE outbox SET status = 'EMITTING', status_source = 'emit', updated_at = ?, next_attempt_at = NULL,
+                      status_reason = 'sent again although in doubt, as emit.on_uncertain = resend asks'
+    WHERE id = ? AND status = 'UNCERTAIN' AND attempts < ?
+      AND NOT EXISTS (SELECT 1 FROM attempt AS a INDEXED BY attempt_open
+                      WHERE a.outbox_id = outbox.id AND a.outcome IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
+                      WHERE c.reference = outbox.reference AND c.action = 'cancel' AND c.done_at IS NULL)
+      AND NOT ",
+    paused!(),
+    claimed_columns!(),
+    ", 1"
+);
+
 const CLAIM: &str = concat!(
     "
     UPDATE outbox SET status = 'EMITTING', status_source = 'emit', status_reason = NULL, updated_at = ?
@@ -119,9 +148,9 @@ const CLAIM: &str = concat!(
                 WHERE r.status <> 'CANCELED' AND r.id <> o.id))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
-        ORDER BY o.priority DESC, o.id LIMIT ? + 0)
-    RETURNING id, reference, code_client, code_structure, net_total, tax_payer, items, authorized_payment_modes,
-              callback, redirect_url"
+        ORDER BY o.priority DESC, o.id LIMIT ? + 0)",
+    claimed_columns!(),
+    ", 0"
 );
 
 /// Every row that is `EMITTING` without an open attempt was claimed just now.
@@ -185,7 +214,7 @@ fn script(
     claim: Option<&Claim>,
     bracket: Bracket,
 ) -> Result<(String, SqliteArguments), sqlx::Error> {
-    let mut statements = Vec::with_capacity(7);
+    let mut statements = Vec::with_capacity(8);
     let mut arguments = Arguments { list: SqliteArguments::default() };
     if bracket.begin {
         statements.push("BEGIN IMMEDIATE");
@@ -202,6 +231,12 @@ fn script(
             statements.push(PROMOTE);
             arguments.add(now.clone())?;
             arguments.add(PROMOTE_AT_ONCE)?;
+        }
+        if let Some(outbox_id) = claim.resend {
+            statements.push(RESEND);
+            arguments.add(now.clone())?;
+            arguments.add(outbox_id)?;
+            arguments.add(claim.max_attempts)?;
         }
         statements.extend([CLAIM, START_ATTEMPTS]);
         arguments.add_claim(claim, now)?;
@@ -228,7 +263,8 @@ impl Arguments {
         self.add(claim.max_attempts)?;
         self.add(claim.max_uncertain)?;
         self.add(claim.max_uncertain)?;
-        self.add(i64::try_from(claim.limit).unwrap_or(i64::MAX))?;
+        let others = claim.limit - usize::from(claim.resend.is_some()).min(claim.limit);
+        self.add(i64::try_from(others).unwrap_or(i64::MAX))?;
         self.add(claim.default_code_client.clone())?;
         self.add(claim.default_code_structure.clone())?;
         self.add(claim.base_url.clone())?;
@@ -249,6 +285,11 @@ fn claimed_row(row: &SqliteRow) -> Result<ClaimedRow, sqlx::Error> {
         authorized_payment_modes: row.try_get(7)?,
         callback: row.try_get(8)?,
         redirect_url: row.try_get(9)?,
+        canceled: match row.try_get::<Option<&str>, _>(10)? {
+            None => Vec::new(),
+            Some(json) => serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        },
+        doubted: row.try_get(11)?,
     })
 }
 

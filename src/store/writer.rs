@@ -10,10 +10,10 @@ use tokio::{
 };
 
 use super::{
-    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote, Drift,
-    EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken, cancel,
+    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
+    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken, cancel,
     command::{self, Change},
-    confirm,
+    confirm, doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery, replace,
@@ -61,6 +61,7 @@ enum Write {
     },
     Recover {
         now: Timestamp,
+        policy: DoubtPolicy,
         moved: u64,
         reply: Reply<u64>,
     },
@@ -109,7 +110,10 @@ impl Write {
             Self::BeginCancel { start, attempt, .. } => *attempt = cancel::begin(conn, start).await?,
             Self::EndCancel { record, then, .. } => *then = cancel::end(conn, record).await?,
             Self::NoteDoubt { note, .. } => cancel::note(conn, note).await?,
-            Self::Recover { now, moved, .. } => *moved = recovery::recover(conn, *now).await?,
+            Self::Recover { now, policy, moved, .. } => {
+                *moved = recovery::recover(conn, *now).await?;
+                doubt::date_all(conn, *policy).await?;
+            }
             Self::BeginConfirm { start, attempt, .. } => *attempt = confirm::begin(conn, start).await?,
             Self::EndConfirm { record, .. } => confirm::end(conn, record).await?,
             Self::TakeEvidence { evidence, now, taken, .. } => {
@@ -236,9 +240,9 @@ impl Writer {
         self.ask(|reply| Write::NoteDoubt { note, reply }).await
     }
 
-    /// Puts in doubt what a crash left under way; how many rows.
-    pub async fn recover(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.ask(|reply| Write::Recover { now, moved: 0, reply }).await
+    /// Puts in doubt what a crash left under way, and dates all doubts; how many rows are newly in doubt.
+    pub async fn recover(&self, now: Timestamp, policy: DoubtPolicy) -> Result<u64, StoreError> {
+        self.ask(|reply| Write::Recover { now, policy, moved: 0, reply }).await
     }
 
     /// Commits that a confirmation may leave: its open attempt, or `None` if there is nothing to confirm any more.

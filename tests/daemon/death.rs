@@ -40,7 +40,7 @@ async fn a_task_that_dies_with_requests_under_way_does_not_hang() {
 }
 
 /// Jiffies of processor time, and bytes of memory.
-fn usage(pid: u32) -> (u64, u64) {
+pub(crate) fn usage(pid: u32) -> (u64, u64) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<u64> =
         stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();

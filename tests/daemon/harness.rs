@@ -85,7 +85,12 @@ impl World {
 
     /// With a simulator of this configuration; a repeated reference makes a second notice, so that none goes unseen.
     pub(crate) async fn with(config: Config) -> Self {
-        let sim = simulator::start(Config { on_duplicate: OnDuplicate::Create, ..config }).await.unwrap();
+        Self::on(Config { on_duplicate: OnDuplicate::Create, ..config }).await
+    }
+
+    /// With a simulator of exactly this configuration.
+    pub(crate) async fn on(config: Config) -> Self {
+        let sim = simulator::start(config).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut world = Self { settings: BTreeMap::new(), sim, dir, before: "" };
         let (base_url, token_url) = (world.sim.base_url(), world.sim.token_url());
@@ -189,6 +194,11 @@ impl World {
     /// The application's connection; the database must be there.
     pub(crate) async fn application(&self) -> Application {
         Application::open(&self.database()).await
+    }
+
+    /// How many requests TresorPay was sent for cancels.
+    pub(crate) fn cancels(&self) -> u64 {
+        self.sim.counters().requests(simulator::Operation::Cancel)
     }
 
     /// How many requests TresorPay was sent for emissions.
