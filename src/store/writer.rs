@@ -11,7 +11,8 @@ use tokio::{
 
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken, cancel,
+    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken,
+    cancel,
     command::{self, Change},
     confirm, doubt,
     error::{is_constraint, is_passing},
