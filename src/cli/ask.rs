@@ -56,7 +56,7 @@ pub(crate) struct Which {
     #[arg(long, value_name = "STATUS", value_parser = list::status, conflicts_with = "references")]
     status: Option<Status>,
     /// Having seen which rows --status takes: ask
-    #[arg(long, requires = "status")]
+    #[arg(long)]
     yes: bool,
 }
 
@@ -151,6 +151,9 @@ async fn select(
     output: &mut Output,
 ) -> Result<Option<Vec<String>>, Failure> {
     let Some(status) = which.status else {
+        if which.yes {
+            return Err(anyhow::anyhow!("--yes goes with --status; nothing was asked").into());
+        }
         let mut references = which.references.clone();
         references.sort_unstable();
         references.dedup();

@@ -73,7 +73,7 @@ async fn bad_input_asks_nothing() {
         .exits(1)
         .complains("one REFERENCE");
     bench.run(&["resolve", "A-1", "--emitted", " ", "--reason", "x"]).exits(1).complains("argument must be");
-    bench.run(&["cancel", "A-1", "--yes", "--reason", "x"]).exits(2).complains("--status");
+    bench.run(&["cancel", "A-1", "--yes", "--reason", "x"]).exits(1).complains("--yes goes with --status");
     bench.run(&["cancel", "A-1", "--status", "PENDING"]).exits(2).complains("cannot be used");
     let long = "x".repeat(501);
     bench.run(&["cancel", "A-1", "--reason", &long]).exits(1).complains("reason must be text of at most 500");
