@@ -140,3 +140,6 @@ fn words(named: Option<&TresorPayReference>) -> String {
         None => "TresorPay says that it is canceled".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests; // one test a row

@@ -155,16 +155,16 @@ impl Canceler {
 
     /// Where the cancel goes, or why no cancel can help.
     fn address(&self, case: &CancelCase) -> Result<(SentTo, CancelAddress), String> {
-        let unproven = |why: &str| Err(format!("{}: {why}", ErrorCode::Unproven.as_str()));
         let mut sent_to = match &*case.sent_to {
             [] => {
                 SentTo { code_client: None, code_structure: None, base_url: self.api.base_url().to_owned() }
             }
             [one] => one.clone(),
             [..] => {
-                return unproven(
-                    "it was sent under several codes or addresses, and one cancel reaches one of them only",
-                );
+                return Err(format!(
+                    "{}: it was sent under several codes or addresses, and one cancel reaches one of them only",
+                    ErrorCode::Unproven.as_str()
+                ));
             }
         };
         let defaults = &self.options.defaults;
@@ -175,9 +175,10 @@ impl Canceler {
             .or_else(|| case.code_structure.clone())
             .or_else(|| defaults.code_structure.clone());
         let (Some(client), Some(structure)) = (client.as_deref(), structure.as_deref()) else {
-            return unproven(
-                "neither the row nor the settings name the codes that it could be canceled with",
-            );
+            return Err(format!(
+                "{}: neither the row nor the settings name the codes that it could be canceled with",
+                ErrorCode::InvalidNotice.as_str()
+            ));
         };
         let address = self
             .api
