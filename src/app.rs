@@ -179,61 +179,35 @@ impl App {
             payment_page: settings.api.payment_page.clone(),
         };
         let commander = Commander::new(tools, Arc::clone(&emit_wake), command_options(&settings));
-        let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
+        let mut spawn = |task, work: Work| {
             tasks.spawn(async move { (task, work.await) });
         };
-        let (watched, stop) = (reads.clone(), shutdown.clone());
         let confirm_wake = Arc::new(Notify::new());
         let settle_wake = Arc::new(Notify::new());
         let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
         if let Some(settler) = settler {
             wakes.push(Arc::clone(&settle_wake));
-            let stop = shutdown.clone();
-            spawn(
-                "settle",
-                Box::pin(
-                    async move { settler.run(settle_wake, stop).await.map_err(|error| error.to_string()) },
-                ),
-            );
+            spawn("settle", work(settler.run(settle_wake, shutdown.clone())));
         }
+        let watching = watch::watch(reads.clone(), wakes, shutdown.clone());
         spawn(
             "watch",
-            Box::pin(async move {
-                watch::watch(watched, wakes, stop).await;
+            work(async move {
+                watching.await;
                 Ok(())
             }),
         );
-        let stop = shutdown.clone();
-        spawn(
-            "emit",
-            Box::pin(async move { emitter.run(emit_wake, stop).await.map_err(|error| error.to_string()) }),
-        );
-        let stop = shutdown.clone();
-        spawn(
-            "poll",
-            Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| error.to_string()) }),
-        );
-        let stop = shutdown.clone();
-        spawn(
-            "command",
-            Box::pin(
-                async move { commander.run(command_wake, stop).await.map_err(|error| error.to_string()) },
-            ),
-        );
+        spawn("emit", work(emitter.run(emit_wake, shutdown.clone())));
+        spawn("poll", work(poller.run(poll_wake, shutdown.clone())));
+        spawn("command", work(commander.run(command_wake, shutdown.clone())));
         if settings.confirm.delivery == Delivery::OnPaid {
-            let stop = shutdown.clone();
-            spawn(
-                "confirm",
-                Box::pin(async move {
-                    confirmer.run(confirm_wake, stop).await.map_err(|error| error.to_string())
-                }),
-            );
+            spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
         }
-        let stop = shutdown.clone();
+        let reporting = lifecycle::report(reads, shutdown.clone());
         spawn(
             "watchdog",
-            Box::pin(async move {
-                lifecycle::report(reads, stop).await;
+            work(async move {
+                reporting.await;
                 Ok(())
             }),
         );
@@ -253,6 +227,13 @@ impl App {
         drop(lease);
         ended
     }
+}
+
+/// What a task does until it ends.
+type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+fn work(task: impl Future<Output = Result<(), store::StoreError>> + Send + 'static) -> Work {
+    Box::pin(async move { task.await.map_err(|error| error.to_string()) })
 }
 
 /// Waits for the tasks. One that ends early ends the process with a failure, after the others have finished what is under

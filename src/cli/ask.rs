@@ -224,11 +224,11 @@ async fn follow(
     how: &How,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let asked = wait(asker, ids, how.wait.map_or(Duration::ZERO, Duration::from_secs))
+    let commands = wait(asker, ids, how.wait.map_or(Duration::ZERO, Duration::from_secs))
         .await
         .map_err(store_failure)?;
     let is_open = |asked: &&Asked| asked.outcome.is_none();
-    for command in &asked {
+    for command in &commands {
         if how.json {
             output.json(command)?;
         } else {
@@ -236,20 +236,20 @@ async fn follow(
         }
     }
     let stopped = daemon_state(&settings.database.path) == DaemonState::Stopped;
-    if !how.json && stopped && asked.iter().any(|command| is_open(&command)) {
+    if !how.json && stopped && commands.iter().any(|command| is_open(&command)) {
         output.line("no daemon is running: it is carried out once one does (`tresorpayd run`)")?;
     }
-    let refused = asked.iter().any(|command| command.outcome.as_deref() == Some("refused"));
-    let late = how.wait.is_some() && asked.iter().any(|command| is_open(&command));
+    let refused = commands.iter().any(|command| command.outcome.as_deref() == Some("refused"));
+    let late = how.wait.is_some() && commands.iter().any(|command| is_open(&command));
     Ok(if refused || late { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn wait(asker: &Asker, ids: &[i64], limit: Duration) -> Result<Vec<Asked>, StoreError> {
     let start = Instant::now();
     loop {
-        let asked = asker.look(ids).await?;
-        if asked.iter().all(|command| command.outcome.is_some()) || start.elapsed() >= limit {
-            return Ok(asked);
+        let commands = asker.look(ids).await?;
+        if commands.iter().all(|command| command.outcome.is_some()) || start.elapsed() >= limit {
+            return Ok(commands);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

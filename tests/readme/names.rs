@@ -193,6 +193,8 @@ fn the_table_of_answers_has_every_code_of_an_emission() {
         "unproven",
         "other_platform",
         "max_attempts",
+        "replaced_paid",
+        "replaced_live",
     ] {
         assert!(codes.remove(of_no_emission), "{of_no_emission}");
     }
