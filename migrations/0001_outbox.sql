@@ -119,6 +119,7 @@ CREATE TABLE command (
     action       TEXT NOT NULL,
     argument     TEXT,          -- resolve-emitted: the TresorPay reference; else NULL
     requested_by TEXT,
+    reason       TEXT,          -- why, in the words of who asks; may be taken out later (retention)
     requested_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     done_at      TEXT,
     outcome      TEXT,          -- `done` or `refused`
@@ -166,6 +167,9 @@ CREATE INDEX outbox_waiting ON outbox (
         max(coalesce(next_attempt_at, ''),
             CASE length(not_before) WHEN 20 THEN substr(not_before, 1, 19) || '.000Z' ELSE coalesce(not_before, '') END))
     WHERE status = 'PENDING' AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed);
+
+-- PENDING, and a correction of another row, which is canceled first.
+CREATE INDEX outbox_replacing ON outbox (id) WHERE status = 'PENDING' AND replaces IS NOT NULL;
 
 CREATE INDEX outbox_emitting ON outbox (id) WHERE status = 'EMITTING';
 
@@ -765,19 +769,23 @@ BEGIN
             THEN RAISE(ABORT, 'command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters')
         WHEN NEW.requested_by IS NOT NULL AND (typeof(NEW.requested_by) <> 'text' OR length(NEW.requested_by) > 128)
             THEN RAISE(ABORT, 'command: requested_by must be text of at most 128 characters')
+        WHEN NEW.reason IS NOT NULL AND (typeof(NEW.reason) <> 'text' OR length(NEW.reason) > 500)
+            THEN RAISE(ABORT, 'command: reason must be text of at most 500 characters')
         WHEN typeof(NEW.requested_at) <> 'text' OR length(CAST(NEW.requested_at AS BLOB)) <> 24
             OR NEW.requested_at NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z'
             OR strftime('%Y-%m-%dT%H:%M:%S', substr(NEW.requested_at, 1, 19), '+0 seconds') IS NOT substr(NEW.requested_at, 1, 19)
             THEN RAISE(ABORT, 'command: requested_at must be a UTC time that exists, written 2026-11-24T09:48:00.000Z; left out, it is now')
-        WHEN instr(coalesce(NEW.reference, '') || coalesce(NEW.argument, '') || coalesce(NEW.requested_by, ''), char(0)) > 0
+        WHEN instr(coalesce(NEW.reference, '') || coalesce(NEW.argument, '') || coalesce(NEW.requested_by, '') || coalesce(NEW.reason, ''),
+                   char(0)) > 0
             OR EXISTS (
-                WITH RECURSIVE place (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM place WHERE i < 400)
+                WITH RECURSIVE place (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM place WHERE i < 900)
                 SELECT 1
                 FROM (SELECT coalesce(NEW.reference, '') || '|' || coalesce(NEW.argument, '') || '|'
-                          || coalesce(NEW.requested_by, '') AS content LIMIT 1) CROSS JOIN place
+                          || coalesce(NEW.requested_by, '') || '|' || coalesce(NEW.reason, '') AS content
+                      LIMIT 1) CROSS JOIN place
                 WHERE content GLOB '*[^' || char(1) || '-' || char(127) || ']*' AND i <= length(content)
                     AND CAST(char(unicode(substr(content, i, 1))) AS BLOB) <> CAST(substr(content, i, 1) AS BLOB))
-            THEN RAISE(ABORT, 'command: reference, argument and requested_by must be UTF-8 text without NUL')
+            THEN RAISE(ABORT, 'command: reference, argument, requested_by and reason must be UTF-8 text without NUL')
         WHEN NEW.done_at IS NOT NULL THEN RAISE(ABORT, 'command: done_at is written by the daemon')
         WHEN NEW.outcome IS NOT NULL THEN RAISE(ABORT, 'command: outcome is written by the daemon')
         WHEN NEW.detail IS NOT NULL THEN RAISE(ABORT, 'command: detail is written by the daemon')
@@ -789,7 +797,8 @@ BEGIN
     SELECT RAISE(ABORT, 'command: id is given by the database; leave it out');
 END;
 
--- While it is open, the daemon may write done_at, outcome and detail; after that, only take argument and detail out.
+-- While it is open, the daemon may write done_at, outcome and detail; after that, only take argument, reason and
+-- detail out.
 CREATE TRIGGER command_complete_daemon_only BEFORE UPDATE ON command
 BEGIN
     SELECT CASE
@@ -797,6 +806,7 @@ BEGIN
             OR NEW.action IS NOT OLD.action OR NEW.requested_by IS NOT OLD.requested_by
             OR NEW.requested_at IS NOT OLD.requested_at
             OR NEW.argument IS NOT OLD.argument AND (OLD.done_at IS NULL OR NEW.argument IS NOT NULL)
+            OR NEW.reason IS NOT OLD.reason AND (OLD.done_at IS NULL OR NEW.reason IS NOT NULL)
             THEN RAISE(ABORT, 'command: what was asked never changes')
         WHEN OLD.done_at IS NOT NULL AND (NEW.done_at IS NOT OLD.done_at OR NEW.outcome IS NOT OLD.outcome
                 OR NEW.detail IS NOT OLD.detail AND NEW.detail IS NOT NULL)

@@ -9,7 +9,7 @@ use crate::{
     auth::{Auth, AuthOptions},
     cancel::{CancelOptions, Canceler},
     clock::{ClockSteps, Timestamp},
-    command::{CommandOptions, Commander},
+    command::{CommandOptions, Commander, Tools},
     confirm::{ConfirmOptions, Confirmer},
     doubt::DoubtClock,
     emit::{EmitOptions, Emitter},
@@ -165,7 +165,7 @@ impl App {
             shutdown.clone(),
         );
         let settler = (settings.emit.on_uncertain == OnUncertain::Cancel)
-            .then(|| Settler::new(canceler, writer.clone(), reads.clone(), doubts));
+            .then(|| Settler::new(canceler.clone(), writer.clone(), reads.clone(), doubts.clone()));
         let confirmer = Arc::new(Confirmer::new(
             writer.clone(),
             reads.clone(),
@@ -186,69 +186,45 @@ impl App {
             poll_options(&settings),
             steps.clone(),
         ));
-        let commander = Commander::new(
+        let tools = Tools {
             writer,
-            reads.clone(),
-            Arc::clone(&poller),
-            Arc::clone(&confirmer),
-            Arc::clone(&emit_wake),
-            command_options(&settings),
-        );
-        let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
+            reads: reads.clone(),
+            poller: Arc::clone(&poller),
+            canceler,
+            confirmer: Arc::clone(&confirmer),
+            doubts,
+            payment_page: settings.api.payment_page.clone(),
+        };
+        let commander = Commander::new(tools, Arc::clone(&emit_wake), command_options(&settings));
+        let mut spawn = |task, work: Work| {
             tasks.spawn(async move { (task, work.await) });
         };
-        let (watched, stop) = (reads.clone(), shutdown.clone());
         let confirm_wake = Arc::new(Notify::new());
         let settle_wake = Arc::new(Notify::new());
         let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
         if let Some(settler) = settler {
             wakes.push(Arc::clone(&settle_wake));
-            let stop = shutdown.clone();
-            spawn(
-                "settle",
-                Box::pin(
-                    async move { settler.run(settle_wake, stop).await.map_err(|error| error.to_string()) },
-                ),
-            );
+            spawn("settle", work(settler.run(settle_wake, shutdown.clone())));
         }
+        let watching = watch::watch(reads.clone(), wakes, shutdown.clone());
         spawn(
             "watch",
-            Box::pin(async move {
-                watch::watch(watched, wakes, stop).await;
+            work(async move {
+                watching.await;
                 Ok(())
             }),
         );
-        let stop = shutdown.clone();
-        spawn(
-            "emit",
-            Box::pin(async move { emitter.run(emit_wake, stop).await.map_err(|error| error.to_string()) }),
-        );
-        let stop = shutdown.clone();
-        spawn(
-            "poll",
-            Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| error.to_string()) }),
-        );
-        let stop = shutdown.clone();
-        spawn(
-            "command",
-            Box::pin(
-                async move { commander.run(command_wake, stop).await.map_err(|error| error.to_string()) },
-            ),
-        );
+        spawn("emit", work(emitter.run(emit_wake, shutdown.clone())));
+        spawn("poll", work(poller.run(poll_wake, shutdown.clone())));
+        spawn("command", work(commander.run(command_wake, shutdown.clone())));
         if settings.confirm.delivery == Delivery::OnPaid {
-            let stop = shutdown.clone();
-            spawn(
-                "confirm",
-                Box::pin(async move {
-                    confirmer.run(confirm_wake, stop).await.map_err(|error| error.to_string())
-                }),
-            );
+            spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
         }
-        let stop = shutdown.clone();
+        let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
             "watchdog",
-            Box::pin(async move {
-                lifecycle::report(reads, held, stop).await;
+            work(async move {
+                reporting.await;
                 Ok(())
             }),
         );
@@ -270,6 +246,13 @@ impl App {
         drop(lease);
         ended
     }
+}
+
+/// What a task does until it ends.
+type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+fn work(task: impl Future<Output = Result<(), store::StoreError>> + Send + 'static) -> Work {
+    Box::pin(async move { task.await.map_err(|error| error.to_string()) })
 }
 
 /// Waits for the tasks. One that ends early ends the process with a failure, after the others have finished what is under

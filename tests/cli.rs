@@ -4,6 +4,8 @@
 
 #[path = "cli/add.rs"]
 mod add;
+#[path = "cli/ask.rs"]
+mod ask;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/check.rs"]

@@ -15,6 +15,10 @@ mod breaker; // an outage costs a handful of doubts, no more
 mod clock; // a wall clock that is wrong, or set
 #[path = "daemon/commands.rs"]
 mod commands; // what is asked by rows of `command`
+#[path = "daemon/commands_cancel.rs"]
+mod commands_cancel; // what is canceled at TresorPay, and corrections
+#[path = "daemon/commands_table.rs"]
+mod commands_table; // every action for every status
 #[path = "daemon/crash.rs"]
 mod crash; // kill -9 and a locked database
 #[path = "daemon/death.rs"]

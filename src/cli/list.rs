@@ -46,7 +46,7 @@ pub(crate) struct ListArgs {
 }
 
 /// A status in capitals or not.
-fn status(text: &str) -> Result<Status, String> {
+pub(super) fn status(text: &str) -> Result<Status, String> {
     text.to_ascii_uppercase()
         .parse()
         .map_err(|_| format!("the statuses are {}", Status::ALL.map(Status::as_str).join(", ")))

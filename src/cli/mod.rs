@@ -1,6 +1,7 @@
 //! The command line: one file a command. Exit status: 0 done, 1 failed, 2 usage, 78 bad configuration.
 
 mod add;
+mod ask;
 mod check;
 mod demo;
 mod list;
@@ -16,6 +17,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    notice::Action,
     settings::{Need, Settings, SettingsError, Sources},
     store::StoreError,
 };
@@ -52,6 +54,20 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
+    /// Withdraws notices: at TresorPay first, if they may be there
+    Cancel(ask::AskArgs),
+    /// Sends REJECTED rows again, once they are corrected
+    Retry(ask::AskArgs),
+    /// Asks TresorPay for the status now
+    Poll(ask::AskArgs),
+    /// Confirms the delivery of PAID notices to TresorPay
+    Confirm(ask::AskArgs),
+    /// Ends the doubt about UNCERTAIN rows by what you found out
+    Resolve(ask::ResolveArgs),
+    /// Emits nothing more until `resume`, also over a restart; polling goes on
+    Pause(ask::PauseArgs),
+    /// Emits again
+    Resume(ask::PauseArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
 }
@@ -90,6 +106,13 @@ impl Cli {
             Command::List(args) => list::run(&sources, &args),
             Command::Show(args) => show::run(&sources, &args),
             Command::Add(args) => add::run(&sources, &args),
+            Command::Cancel(args) => ask::rows(&sources, Action::Cancel, &args),
+            Command::Retry(args) => ask::rows(&sources, Action::Retry, &args),
+            Command::Poll(args) => ask::rows(&sources, Action::Poll, &args),
+            Command::Confirm(args) => ask::rows(&sources, Action::ConfirmDelivery, &args),
+            Command::Resolve(args) => ask::resolve(&sources, &args),
+            Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
+            Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
         };
         match result {

@@ -267,10 +267,11 @@ fn print_commands(commands: &[CommandRow], output: &mut Output) -> Result<(), Fa
                 None => row.action.clone(),
             };
             let by = row.requested_by.clone().unwrap_or_default();
-            vec![time(&row.requested_at), action, by, row.detail.clone().unwrap_or_default()]
+            let (why, detail) = (row.reason.clone(), row.detail.clone());
+            vec![time(&row.requested_at), action, by, why.unwrap_or_default(), detail.unwrap_or_default()]
         })
         .collect();
-    output.table(&["ASKED (UTC)", "COMMAND", "BY", "DETAIL"], &[], &rows)
+    output.table(&["ASKED (UTC)", "COMMAND", "BY", "REASON", "DETAIL"], &[], &rows)
 }
 
 fn heading(text: &str, output: &mut Output) -> Result<(), Failure> {

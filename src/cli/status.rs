@@ -326,7 +326,7 @@ fn print_doubts(report: &Report, output: &mut Output) -> Result<(), Failure> {
         let since = doubt.since.as_deref().map_or("unknown".to_owned(), |at| from_now(at, now));
         let what = match &doubt.next_attempt_at {
             Some(at) => format!("the daemon settles it {}", from_now(at, now)),
-            None => "somebody has to decide".to_owned(),
+            None => "somebody has to decide: tresorpayd resolve".to_owned(),
         };
         output.line(format!("{}  {since}: {what}", printable(&doubt.reference)))?;
     }

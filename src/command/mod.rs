@@ -15,13 +15,16 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::{
+    cancel::Canceler,
     confirm::Confirmer,
+    doubt::{DoubtClock, Settleable},
     notice::{Decision, Policy, Request},
     pace::Backoff,
     poll::Poller,
-    store::{Ended, Ending, OpenCommand, Reads, StoreError, Wanted, Writer},
+    store::{CANCEL_SENT, Ended, Ending, OpenCommand, Reads, Settled, StoreError, Wanted, Writer},
 };
 
 use change::Answer;
@@ -40,6 +43,10 @@ const CHANGES_AT_ONCE: usize = 4;
 /// What a command waits for while TresorPay does not answer.
 const NO_ANSWER: &str = "waits: TresorPay does not answer status requests now; it is asked again";
 
+/// What a command waits for while a request for its row may still be carried out.
+const SETTLES_LATER: &str =
+    "waits for emit.settle_after since the last request for it, which may still be carried out";
+
 /// What carrying out commands needs of the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandOptions {
@@ -50,9 +57,21 @@ pub struct CommandOptions {
 }
 
 /// What requests are made with.
-struct Tools {
-    poller: Arc<Poller>,
-    confirmer: Arc<Confirmer>,
+pub struct Tools {
+    /// Records what comes of them.
+    pub writer: Writer,
+    /// Reads.
+    pub reads: Reads,
+    /// Asks for statuses.
+    pub poller: Arc<Poller>,
+    /// Cancels.
+    pub canceler: Canceler,
+    /// Confirms deliveries.
+    pub confirmer: Arc<Confirmer>,
+    /// Says when a doubt may be settled.
+    pub doubts: DoubtClock,
+    /// `api.payment_page`.
+    pub payment_page: Url,
 }
 
 /// The worker.
@@ -92,18 +111,11 @@ enum Look {
 
 impl Commander {
     /// A worker that has not begun.
-    pub fn new(
-        writer: Writer,
-        reads: Reads,
-        poller: Arc<Poller>,
-        confirmer: Arc<Confirmer>,
-        wake_emit: Arc<Notify>,
-        options: CommandOptions,
-    ) -> Self {
+    pub fn new(tools: Tools, wake_emit: Arc<Notify>, options: CommandOptions) -> Self {
         Self {
-            writer,
-            reads,
-            tools: Arc::new(Tools { poller, confirmer }),
+            writer: tools.writer.clone(),
+            reads: tools.reads.clone(),
+            tools: Arc::new(tools),
             wake_emit,
             options,
             asking: JoinSet::new(),
@@ -159,13 +171,16 @@ impl Commander {
         }
     }
 
-    /// Whether a command came since the last look.
+    /// Whether a command came since the last look, or a correction waits for one.
     async fn has_news(&self) -> bool {
         // A look that fails is made in full, and reported there.
-        self.reads.last_command().await.is_ok_and(|last| last > self.seen) || self.seen == 0
+        self.seen == 0
+            || self.reads.last_command().await.is_ok_and(|last| last > self.seen)
+            || self.reads.has_corrections().await.unwrap_or_default()
     }
 
     async fn look(&mut self) -> Result<Look, StoreError> {
+        self.advance_corrections().await?;
         let last = self.reads.last_command().await?;
         let (mut after, mut look) = (0, Look::Empty);
         let mut wanted = Vec::new();
@@ -185,13 +200,31 @@ impl Commander {
         self.seen = last;
         let (asks, changes) = wanted.into_iter().partition(|wanted| wanted.request == Request::Status);
         self.ask(asks);
-        self.change(changes);
+        self.change(changes).await?;
         Ok(look)
+    }
+
+    /// Has canceled what due corrections replace; while emission is paused, nothing could take its place.
+    async fn advance_corrections(&self) -> Result<(), StoreError> {
+        if !self.reads.has_corrections().await? {
+            return Ok(());
+        }
+        let mut after = 0;
+        loop {
+            let (last, changed) = self.writer.advance_corrections(after).await?;
+            if changed {
+                self.wake_emit.notify_one();
+            }
+            match last {
+                Some(last) => after = last,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Carries out what can be; collects what TresorPay has to be asked for.
     async fn sort(&mut self, page: &[OpenCommand], wanted: &mut Vec<Wanted>) -> Result<Look, StoreError> {
-        let (mut local, mut expected) = (Vec::new(), 0);
+        let (mut local, mut settled, mut expected) = (Vec::new(), Vec::new(), 0);
         for command in page.iter().filter(|command| !self.busy.contains(&command.id)) {
             match command.decision(self.options.policy) {
                 Decision::Move(_) | Decision::Done(_) | Decision::Refuse(_) => {
@@ -201,18 +234,32 @@ impl Commander {
                 Decision::Wait(what) if command.says(what) => {}
                 Decision::Wait(_) => local.push(command.id),
                 Decision::Ask(request) => wanted.extend(command.wanted(request)),
-                Decision::SettleByWord => {}
+                Decision::SettleByWord => settled.extend(self.settled(command).await?),
             }
         }
-        if local.is_empty() {
+        if local.is_empty() && settled.is_empty() {
             return Ok(Look::Waiting);
         }
-        let ended = self.writer.carry_out(local, self.options.policy).await?;
+        let ended = self.writer.carry_out(local, settled, self.options.policy).await?;
         ended.iter().for_each(log);
         if !ended.is_empty() {
             self.wake_emit.notify_one();
         }
         Ok(if ended.len() < expected { Look::Again } else { Look::Waiting })
+    }
+
+    /// The row's doubt, if it is old enough to be ended by a word. The last request was read before the clock is asked: one
+    /// that is made since is seen in the commit.
+    async fn settled(&self, command: &OpenCommand) -> Result<Option<Settled>, StoreError> {
+        let Some((outbox_id, last_attempt)) = command.last_attempt() else { return Ok(None) };
+        match self.tools.doubts.settleable(outbox_id, Instant::now()) {
+            Settleable::Now => Ok(Some(Settled { command_id: command.id, last_attempt })),
+            Settleable::At(_) if command.says(SETTLES_LATER) => Ok(None),
+            Settleable::At(_) => {
+                self.writer.commands_wait(vec![command.id], SETTLES_LATER.to_owned()).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Starts the requests that are wanted: one for a row, however many commands ask for it.
@@ -233,21 +280,44 @@ impl Commander {
     }
 
     /// Starts requests that change something, a few at once and one for a row.
-    fn change(&mut self, wanted: Vec<Wanted>) {
+    async fn change(&mut self, wanted: Vec<Wanted>) -> Result<(), StoreError> {
         let now = Instant::now();
+        let mut free = CHANGES_AT_ONCE.saturating_sub(self.changing.len());
+        let (mut starting, mut too_early) = (Vec::new(), Vec::new());
         for wanted in wanted {
-            if self.changing.len() >= CHANGES_AT_ONCE {
-                return;
-            }
             let early = self.later.get(&wanted.command_id).is_some_and(|(_, at)| now < *at);
-            if early || self.changed.contains(&wanted.outbox_id) {
+            if early || free == 0 || self.changed.contains(&wanted.outbox_id) {
                 continue;
             }
-            self.busy.insert(wanted.command_id);
+            if wanted.request == Request::Settle
+                && let Settleable::At(at) = self.tools.doubts.settleable(wanted.outbox_id, now)
+            {
+                self.later.insert(wanted.command_id, (0, at));
+                too_early.push(wanted.command_id);
+                continue;
+            }
             self.changed.insert(wanted.outbox_id);
+            free -= 1;
+            starting.push(wanted);
+        }
+        if !too_early.is_empty() {
+            self.writer.commands_wait(too_early, SETTLES_LATER.to_owned()).await?;
+        }
+        let cancels: Vec<i64> = starting
+            .iter()
+            .filter(|wanted| matches!(wanted.request, Request::Cancel | Request::Settle))
+            .map(|wanted| wanted.command_id)
+            .collect();
+        if !cancels.is_empty() {
+            // Before it leaves: a row that is then found CANCELED was canceled by it.
+            self.writer.commands_wait(cancels, CANCEL_SENT.to_owned()).await?;
+        }
+        for wanted in starting {
+            self.busy.insert(wanted.command_id);
             let tools = Arc::clone(&self.tools);
             self.changing.spawn(async move { (wanted.clone(), change::change(tools, wanted).await) });
         }
+        Ok(())
     }
 
     /// Ends the command, or tells what it waits for.

@@ -56,7 +56,7 @@ pub(super) async fn ask(poller: Arc<Poller>, rows: Vec<(Wanted, Vec<i64>)>) -> T
         match answer {
             Some((reference, Ok(report))) => told.take(&wanted, commands, reference, report),
             Some((_, Err(StatusFailure::Refused(why)))) => {
-                told.end(commands, format!("TresorPay does not know it any more: {why}"));
+                told.end(commands, &format!("TresorPay does not know it any more: {why}"));
             }
             Some((_, Err(StatusFailure::NoSuchEndpoint | StatusFailure::Failed { .. }))) | None => {
                 told.unanswered.extend(commands);
@@ -96,17 +96,17 @@ impl Told {
             RemoteStatus::Live => {
                 let said = format!("TresorPay says that it waits to be paid, although it is {from} here");
                 tracing::error!(outbox_id = wanted.outbox_id, said, "a finished notice is live at TresorPay");
-                self.end(commands, said);
+                self.end(commands, &said);
             }
             RemoteStatus::Unknown(word) => {
-                self.end(commands, format!("TresorPay says `{word}`, which is not a known status"));
+                self.end(commands, &format!("TresorPay says `{word}`, which is not a known status"));
             }
             RemoteStatus::Paid | RemoteStatus::Canceled => self.polls.extend(commands),
         }
     }
 
-    fn end(&mut self, commands: Vec<i64>, detail: String) {
-        let ending = |command_id| Ending { command_id, refused: false, detail: detail.clone() };
+    fn end(&mut self, commands: Vec<i64>, detail: &str) {
+        let ending = |command_id| Ending { command_id, refused: false, detail: detail.to_owned() };
         self.endings.extend(commands.into_iter().map(ending));
     }
 }

@@ -87,6 +87,8 @@ pub struct Target {
     pub anonymised: bool,
     /// TresorPay's reference of it is known.
     pub known: bool,
+    /// This command has had a cancel sent already.
+    pub cancel_sent: bool,
     /// When the delivery was confirmed.
     pub delivery_confirmed_at: Option<String>,
 }
@@ -136,7 +138,7 @@ pub enum Decision {
 pub fn decide(action: Action, target: &Target, policy: Policy) -> Decision {
     let refuse = |why: &str| Decision::Refuse(format!("it is {}: {why}", target.status));
     match action {
-        Action::Cancel => cancel(target.status, refuse),
+        Action::Cancel => cancel(target, refuse),
         Action::Retry => retry(target, policy, refuse),
         Action::Poll => poll(target, refuse),
         Action::ConfirmDelivery => confirm(target, policy, refuse),
@@ -148,13 +150,16 @@ pub fn decide(action: Action, target: &Target, policy: Policy) -> Decision {
     }
 }
 
-fn cancel(status: Status, refuse: impl Fn(&str) -> Decision) -> Decision {
-    match status {
+fn cancel(target: &Target, refuse: impl Fn(&str) -> Decision) -> Decision {
+    match target.status {
         Status::Pending | Status::Rejected => Decision::Move(Event::Canceled),
         Status::Emitting => Decision::Wait("waits for the answer to its emission"),
         Status::Uncertain => Decision::Ask(Request::Settle),
         Status::Emitted => Decision::Ask(Request::Cancel),
         Status::Paid => refuse("what was paid is not canceled; a refund is for TresorPay to make"),
+        Status::Canceled if target.cancel_sent => {
+            Decision::Done("it is CANCELED, as its status at TresorPay says".to_owned())
+        }
         Status::Canceled => refuse("there is nothing left to cancel"),
     }
 }
@@ -251,7 +256,14 @@ mod tests {
     const POLICY: Policy = Policy { max_attempts: 3, confirms: true };
 
     fn target(status: Status) -> Target {
-        Target { status, attempts: 0, anonymised: false, known: true, delivery_confirmed_at: None }
+        Target {
+            status,
+            attempts: 0,
+            anonymised: false,
+            known: true,
+            cancel_sent: false,
+            delivery_confirmed_at: None,
+        }
     }
 
     #[test]

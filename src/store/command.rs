@@ -3,16 +3,20 @@
 
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::{DueNotice, PollRecord, StoreError, json, poll, writer::Operation};
+use super::{DueNotice, PollRecord, StoreError, json, poll, replace, writer::Operation};
 use crate::{
     clock::Timestamp,
     notice::{
         Action, Decision, Event, Policy, Request, Source, Status, Target, TresorPayReference, apply, decide,
     },
+    tresorpay::ErrorCode,
 };
 
 /// The key in `meta` that is there while emission is paused; its value is the `command.id` of the pause.
 pub(super) const PAUSED: &str = "paused";
+
+/// What a command says from the commit before its cancel leaves until it is known what became of that.
+pub const CANCEL_SENT: &str = "waits: a cancel was sent, and it is not known yet what became of it";
 
 /// An open command and its row as they stand.
 #[derive(Debug, Clone, FromRow)]
@@ -34,6 +38,8 @@ pub struct OpenCommand {
     delivery_confirmed_at: Option<String>,
     tresorpay_reference: Option<String>,
     emitted_at: Option<String>,
+    last_attempt: i64,
+    under_way: bool,
 }
 
 /// A request to TresorPay that an open command waits for.
@@ -108,7 +114,11 @@ macro_rules! look {
         concat!(
             "SELECT c.id, c.reference, c.action, c.argument, c.requested_by, c.detail, o.id AS outbox_id, o.status,
                     o.attempts, coalesce(o.anonymised_at IS NOT NULL, 0) AS anonymised, o.delivery_confirmed_at,
-                    o.tresorpay_reference, o.emitted_at ",
+                    o.tresorpay_reference, o.emitted_at,
+                    coalesce((SELECT max(id) FROM attempt INDEXED BY attempt_outbox WHERE outbox_id = o.id), 0)
+                        AS last_attempt,
+                    EXISTS (SELECT 1 FROM attempt INDEXED BY attempt_open
+                            WHERE outbox_id = o.id AND outcome IS NULL) AS under_way ",
             $from
         )
     };
@@ -137,6 +147,15 @@ const DRIFT: &str = "
 
 const END: &str =
     "UPDATE command SET done_at = ?2, outcome = ?3, detail = ?4 WHERE id = ?1 AND done_at IS NULL";
+
+const EXHAUSTED: &str = "
+    UPDATE outbox SET status = 'REJECTED', status_source = ?3, status_reason = ?2, last_error = ?2, updated_at = ?4
+    WHERE id = ?1 AND status = 'PENDING'";
+
+/// A refused cancel of what is neither paid nor canceled concerns the rows that are to replace it.
+const NOT_CANCELED: &str = "
+    SELECT o.reference FROM command AS c JOIN outbox AS o ON o.reference = c.reference
+    WHERE c.id = ?1 AND c.action = 'cancel' AND c.done_at IS NULL AND o.status NOT IN ('PAID', 'CANCELED')";
 
 const WAIT: &str = "UPDATE command SET detail = ?2 WHERE id = ?1 AND done_at IS NULL AND detail IS NOT ?2";
 
@@ -168,9 +187,15 @@ impl OpenCommand {
             attempts: self.attempts.unwrap_or_default(),
             anonymised: self.anonymised,
             known: self.tresorpay_reference.is_some(),
+            cancel_sent: self.detail.as_deref().is_some_and(|detail| detail.starts_with(CANCEL_SENT)),
             delivery_confirmed_at: self.delivery_confirmed_at.clone(),
         };
         decide(action, &target, policy)
+    }
+
+    /// `outbox.id` of its row, and the last request that was made for that; `None` if it is about no row.
+    pub fn last_attempt(&self) -> Option<(i64, i64)> {
+        Some((self.outbox_id?, self.last_attempt))
     }
 
     /// Whether it says already that it waits for `what`.
@@ -233,11 +258,20 @@ pub(super) async fn last(reads: &SqlitePool) -> Result<i64, StoreError> {
     Ok(row.0)
 }
 
+/// A doubt that is old enough to be ended by an operator's word, unless a request was made since.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled {
+    /// `command.id`.
+    pub command_id: i64,
+    /// The last request that was made for the row when its clock was asked.
+    pub last_attempt: i64,
+}
+
 /// What is written of commands, in one commit.
 #[derive(Debug)]
 pub(super) enum Change {
     /// What needs no request is carried out.
-    CarryOut { ids: Vec<i64>, policy: Policy },
+    CarryOut { ids: Vec<i64>, settled: Vec<Settled>, policy: Policy },
     /// What status requests told, and the commands that end with it.
     Told { records: Vec<PollRecord>, drifts: Vec<Drift>, polls: Vec<i64>, endings: Vec<Ending> },
     /// What they wait for.
@@ -263,7 +297,11 @@ pub(super) async fn write(
     now: Timestamp,
 ) -> Result<Vec<Ended>, sqlx::Error> {
     match change {
-        Change::CarryOut { ids, policy } => carry_out(conn, ids, *policy, now).await,
+        Change::CarryOut { ids, settled, policy } => {
+            let mut ended = carry_out(conn, ids, *policy, now).await?;
+            ended.extend(settle(conn, settled, *policy, now).await?);
+            Ok(ended)
+        }
         Change::Told { records, drifts, polls, endings } => {
             poll::record(conn, records).await?;
             drift(conn, drifts).await?;
@@ -292,13 +330,57 @@ async fn carry_out(
         let found: Option<OpenCommand> = sqlx::query_as(ONE).bind(id).fetch_optional(&mut *conn).await?;
         let Some(command) = found else { continue };
         if let Some(end) = apply_one(conn, &command, command.decision(policy), now).await? {
-            let outcome = if end.refused { "refused" } else { "done" };
-            let query = sqlx::query(END).bind(id).bind(now.to_string()).bind(outcome).bind(&end.detail);
-            query.execute(&mut *conn).await?;
+            end_one(conn, end.command_id, end.refused, &end.detail, now).await?;
             ended.push(end);
         }
     }
     Ok(ended)
+}
+
+/// Ends doubts by an operator's word: back to `PENDING`, and on to `REJECTED` if it was sent too often already.
+async fn settle(
+    conn: &mut SqliteConnection,
+    settled: &[Settled],
+    policy: Policy,
+    now: Timestamp,
+) -> Result<Vec<Ended>, sqlx::Error> {
+    let mut ended = Vec::new();
+    for Settled { command_id, last_attempt } in settled {
+        let found: Option<OpenCommand> =
+            sqlx::query_as(ONE).bind(command_id).fetch_optional(&mut *conn).await?;
+        let Some(command) = found else { continue };
+        let unchanged = !command.under_way && command.last_attempt == *last_attempt;
+        if command.decision(policy) != Decision::SettleByWord || !unchanged {
+            continue;
+        }
+        let Some(mut end) = move_row(conn, &command, &Event::ProvenAbsent, now).await? else { continue };
+        let attempts = command.attempts.unwrap_or_default();
+        if attempts >= policy.max_attempts {
+            let why = format!(
+                "{}: {attempts} emissions count already and emit.max_attempts is {}",
+                ErrorCode::MaxAttempts.as_str(),
+                policy.max_attempts
+            );
+            let query = sqlx::query(EXHAUSTED).bind(command.outbox_id).bind(&why);
+            query.bind(Source::Command.as_str()).bind(now.to_string()).execute(&mut *conn).await?;
+            end.detail = format!("it was UNCERTAIN and is REJECTED ({why})");
+        }
+        end_one(conn, end.command_id, end.refused, &end.detail, now).await?;
+        ended.push(end);
+    }
+    Ok(ended)
+}
+
+async fn end_one(
+    conn: &mut SqliteConnection,
+    id: i64,
+    refused: bool,
+    detail: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let outcome = if refused { "refused" } else { "done" };
+    sqlx::query(END).bind(id).bind(now.to_string()).bind(outcome).bind(detail).execute(conn).await?;
+    Ok(())
 }
 
 /// Applies a decision; how the command ended, if it did.
@@ -370,12 +452,17 @@ async fn resume(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
     })
 }
 
-/// Ends commands, whatever their rows say.
+/// Ends commands by what their requests came to.
 async fn end(conn: &mut SqliteConnection, endings: &[Ending], now: Timestamp) -> Result<(), sqlx::Error> {
     for ending in endings {
-        let outcome = if ending.refused { "refused" } else { "done" };
-        let query = sqlx::query(END).bind(ending.command_id).bind(now.to_string()).bind(outcome);
-        query.bind(&ending.detail).execute(&mut *conn).await?;
+        if ending.refused {
+            let live: Option<(String,)> =
+                sqlx::query_as(NOT_CANCELED).bind(ending.command_id).fetch_optional(&mut *conn).await?;
+            if let Some((reference,)) = live {
+                replace::not_canceled(conn, &reference, &ending.detail, now).await?;
+            }
+        }
+        end_one(conn, ending.command_id, ending.refused, &ending.detail, now).await?;
     }
     Ok(())
 }
@@ -405,4 +492,88 @@ async fn end_polls(conn: &mut SqliteConnection, ids: &[i64], now: Timestamp) -> 
         sqlx::query(END_POLLS).bind(json(ids)?).bind(now.to_string()).execute(conn).await?;
     }
     Ok(())
+}
+
+/// What an operator says that a row in doubt became.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The command's request.
+    pub wanted: Wanted,
+    /// The notice, which TresorPay knows and which is not canceled.
+    pub reference: TresorPayReference,
+    /// Where the taxpayer pays.
+    pub payment_url: String,
+}
+
+/// What came of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The row is `EMITTED`, and the command done.
+    Emitted,
+    /// Another row has the notice.
+    OthersNotice,
+    /// A request for the row is under way, or it is something else by now.
+    NotNow,
+}
+
+const ADOPT: &str = "
+    UPDATE outbox SET status = 'EMITTED', status_source = ?3, status_reason = ?4, updated_at = ?5, last_error = NULL,
+                      next_attempt_at = ?5, emitted_at = ?5, tresorpay_reference = ?6, payment_url = ?7
+    WHERE id = ?1 AND status = ?2
+      AND NOT EXISTS (SELECT 1 FROM attempt INDEXED BY attempt_open WHERE outbox_id = ?1 AND outcome IS NULL)";
+
+const OWNER: &str = "SELECT reference FROM outbox WHERE tresorpay_reference = ?1";
+
+/// The row that has this notice.
+pub(super) async fn owner(
+    reads: &SqlitePool,
+    reference: &TresorPayReference,
+) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> = sqlx::query_as(OWNER).bind(reference.as_str()).fetch_optional(reads).await?;
+    Ok(row.map(|row| row.0))
+}
+
+impl Operation for Evidence {
+    type Output = Taken;
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        _again: Option<i64>,
+    ) -> Result<Taken, sqlx::Error> {
+        take_evidence(conn, self, Timestamp::now()).await
+    }
+}
+
+/// Makes the row `EMITTED` and ends the command, in one commit.
+async fn take_evidence(
+    conn: &mut SqliteConnection,
+    evidence: &Evidence,
+    now: Timestamp,
+) -> Result<Taken, sqlx::Error> {
+    let Evidence { wanted, reference, payment_url } = evidence;
+    let command: Option<OpenCommand> =
+        sqlx::query_as(ONE).bind(wanted.command_id).fetch_optional(&mut *conn).await?;
+    let Some(command) = command else { return Ok(Taken::NotNow) };
+    let owner: Option<(String,)> =
+        sqlx::query_as(OWNER).bind(reference.as_str()).fetch_optional(&mut *conn).await?;
+    if owner.is_some_and(|owner| owner.0 != wanted.reference) {
+        return Ok(Taken::OthersNotice);
+    }
+    let adopted = sqlx::query(ADOPT)
+        .bind(wanted.outbox_id)
+        .bind(wanted.status.as_str())
+        .bind(Source::Command.as_str())
+        .bind(format!("{}: it is {reference}", command.named()))
+        .bind(now.to_string())
+        .bind(reference.as_str())
+        .bind(payment_url)
+        .execute(&mut *conn)
+        .await?;
+    if adopted.rows_affected() == 0 {
+        return Ok(Taken::NotNow);
+    }
+    let detail = format!("it is EMITTED as {reference}; TresorPay is asked about it now");
+    end_one(conn, wanted.command_id, false, &detail, now).await?;
+    Ok(Taken::Emitted)
 }

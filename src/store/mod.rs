@@ -1,6 +1,7 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod ask;
 mod cancel;
 mod command;
 mod confirm;
@@ -15,14 +16,16 @@ mod poll;
 mod queue;
 mod read;
 mod recovery;
+mod replace;
 mod sharing;
 mod turn;
 mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
-pub use command::{Drift, Ended, Ending, OpenCommand, Wanted};
+pub use command::{CANCEL_SENT, Drift, Ended, Ending, Evidence, OpenCommand, Settled, Taken, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
 pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};

@@ -87,6 +87,20 @@ pub(super) async fn last_accepted(reads: &SqlitePool) -> Result<Option<Timestamp
     Ok(row.0.as_deref().and_then(Timestamp::parse))
 }
 
+const CORRECTIONS: &str = concat!(
+    "SELECT EXISTS (
+        SELECT 1 FROM outbox INDEXED BY outbox_replacing
+        WHERE status = 'PENDING' AND replaces IS NOT NULL AND next_attempt_at IS NULL AND not_before IS not_before_passed)
+     AND NOT ",
+    paused!()
+);
+
+/// Whether corrections are due, and emission is not paused.
+pub(super) async fn has_corrections(reads: &SqlitePool) -> Result<bool, StoreError> {
+    let row: (bool,) = sqlx::query_as(CORRECTIONS).fetch_one(reads).await?;
+    Ok(row.0)
+}
+
 /// The last `attempt.id`, for the mark.
 pub(super) async fn last_attempt(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
     let last: (i64,) = sqlx::query_as("SELECT coalesce(max(id), 0) FROM attempt").fetch_one(conn).await?;

@@ -6,7 +6,7 @@ use super::{
     CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, Wait, command, confirm, doubt,
     poll, queue, wait,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, notice::TresorPayReference};
 
 /// Open rows by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,16 @@ impl Reads {
     /// The id of the last command that was asked; 0 if there was none.
     pub async fn last_command(&self) -> Result<i64, StoreError> {
         command::last(&self.pool).await
+    }
+
+    /// Whether corrections are due that may wait for what they replace, and emission is not paused.
+    pub async fn has_corrections(&self) -> Result<bool, StoreError> {
+        queue::has_corrections(&self.pool).await
+    }
+
+    /// The row that has this notice, by its own reference.
+    pub async fn owner(&self, reference: &TresorPayReference) -> Result<Option<String>, StoreError> {
+        command::owner(&self.pool, reference).await
     }
 
     /// A paid row as the confirmation of its delivery needs it; `None` if there is nothing to confirm.

@@ -17,6 +17,7 @@ use sqlx::{
 use super::{
     Claim, ClaimedRow, EmissionRecord,
     queue::{due, paused},
+    replace::chain,
 };
 use crate::notice::{Status, TresorPayReference};
 
@@ -62,14 +63,18 @@ const PROMOTE: &str = concat!(
 );
 
 /// One row in doubt; the caller has looked whether it may be sent again.
-const RESEND: &str = "
+const RESEND: &str = concat!(
+    "
     UPDATE outbox SET status = 'EMITTING', status_source = 'emit', updated_at = ?, next_attempt_at = NULL,
                       status_reason = 'sent again although in doubt, as emit.on_uncertain = resend asks'
     WHERE id = ? AND status = 'UNCERTAIN' AND attempts < ?
       AND NOT EXISTS (SELECT 1 FROM attempt AS a INDEXED BY attempt_open
                       WHERE a.outbox_id = outbox.id AND a.outcome IS NULL)
       AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
-                      WHERE c.reference = outbox.reference AND c.action = 'cancel' AND c.done_at IS NULL)";
+                      WHERE c.reference = outbox.reference AND c.action = 'cancel' AND c.done_at IS NULL)
+      AND NOT ",
+    paused!()
+);
 
 const CLAIM: &str = concat!(
     "
@@ -84,7 +89,11 @@ const CLAIM: &str = concat!(
     paused!(),
     "
           AND (o.replaces IS NULL OR NOT EXISTS (
-                SELECT 1 FROM outbox AS r WHERE r.reference = o.replaces AND r.status <> 'CANCELED'))
+                ",
+    chain!("o.replaces"),
+    "
+                SELECT 1 FROM chain JOIN outbox AS r ON r.reference = chain.reference
+                WHERE r.status <> 'CANCELED' AND r.id <> o.id))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
         ORDER BY o.priority DESC, o.id LIMIT ? + 0)"

@@ -24,12 +24,13 @@ use tokio::{
 
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, PollRecord, StoreError,
+    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken,
     command::Change,
     doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
+    replace::Corrections,
     sharing::Sharing,
     turn::{self, Bracket},
     wait::{Publish, WaitMove},
@@ -216,9 +217,14 @@ impl Writer {
         self.submit(record).await
     }
 
-    /// Carries out what commands need no request for; which of `ids` ended.
-    pub async fn carry_out(&self, ids: Vec<i64>, policy: Policy) -> Result<Vec<Ended>, StoreError> {
-        self.submit(Change::CarryOut { ids, policy }).await
+    /// Carries out what commands need no request for; which of them ended.
+    pub async fn carry_out(
+        &self,
+        ids: Vec<i64>,
+        settled: Vec<Settled>,
+        policy: Policy,
+    ) -> Result<Vec<Ended>, StoreError> {
+        self.submit(Change::CarryOut { ids, settled, policy }).await
     }
 
     /// Records what status requests told that commands asked for, and ends the commands `polls` and `endings` with it.
@@ -235,6 +241,17 @@ impl Writer {
     /// Tells what open commands wait for.
     pub async fn commands_wait(&self, ids: Vec<i64>, what: String) -> Result<(), StoreError> {
         self.submit(Change::Wait { ids, what }).await.map(drop)
+    }
+
+    /// Makes a row what an operator says that it became, if it still may be.
+    pub async fn take_evidence(&self, evidence: Evidence) -> Result<Taken, StoreError> {
+        self.submit(evidence).await
+    }
+
+    /// Asks for the cancel of what corrections beyond `after` replace, and rejects those whose original was paid. Where
+    /// the next look begins, `None` at the end; and whether anything changed.
+    pub async fn advance_corrections(&self, after: i64) -> Result<(Option<i64>, bool), StoreError> {
+        self.submit(Corrections { after }).await
     }
 
     /// Moves waits that were written by a wrong clock, where they are still as they were found.

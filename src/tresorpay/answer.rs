@@ -84,6 +84,10 @@ pub enum ErrorCode {
     OtherPlatform,
     /// The doubt is settled, and `emit.max_attempts` emissions count already.
     MaxAttempts,
+    /// What a correction replaces was paid.
+    ReplacedPaid,
+    /// What a correction replaces could not be canceled.
+    ReplacedLive,
 }
 
 impl ErrorCode {
@@ -115,6 +119,8 @@ impl ErrorCode {
             Self::Unproven => "unproven",
             Self::OtherPlatform => "other_platform",
             Self::MaxAttempts => "max_attempts",
+            Self::ReplacedPaid => "replaced_paid",
+            Self::ReplacedLive => "replaced_live",
         }
     }
 }

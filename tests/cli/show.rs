@@ -101,7 +101,10 @@ async fn what_waits_says_for_what() {
         .exits(0);
     bench.run(&["show", "A-1"]).exits(0).prints("emitted now, once a daemon runs (none does now)");
     bench.run(&["show", "A-2"]).exits(0).prints("(2100-01-01 00:00:00 UTC), as not_before asks");
-    bench.run(&["show", "A-3"]).exits(0).prints("emitted once A-1 (PENDING) is canceled");
+    bench
+        .run(&["show", "A-3"])
+        .exits(0)
+        .prints("emitted once A-1 (PENDING) is canceled, which the daemon asks for");
     let mut application = bench.application().await;
     sqlx::query(
         "INSERT INTO command (reference, action, requested_by) VALUES ('A-4', 'cancel', 'ops\u{1b}[31m')",

@@ -182,9 +182,9 @@ async fn a_poll_of_a_finished_row_finds_drift() {
     let mut app = world.application().await;
     app.insert(&[NewRow::new("A-1")]).await;
     until("it is emitted", async || app.status("A-1").await == "EMITTED").await;
-    let word = Fault::UnknownStatus { word: "CANCELLED".into() };
+    let canceled = Fault::UnknownStatus { word: "CANCELLED".into() };
     let rules = [Operation::Status, Operation::Batch]
-        .map(|operation| world.sim.add_fault(Rule::always(operation, word.clone()).reference("A-1")));
+        .map(|operation| world.sim.add_fault(Rule::always(operation, canceled.clone()).reference("A-1")));
     until("it is canceled by what TresorPay says", async || app.status("A-1").await == "CANCELED").await;
     assert!(rules.into_iter().all(|rule| world.sim.remove_fault(rule)));
     let (outcome, detail) = app.command("A-1", "poll").await;

@@ -133,6 +133,7 @@ fn commands_are_completed_once() {
         "reference = 'emitted'",
         "action = 'poll'",
         "requested_by = 'x'",
+        "reason = 'x'",
         "requested_at = 'x'",
         "id = 7",
         "rowid = 7",

@@ -45,14 +45,20 @@ pub(super) fn next(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
         Ok(Status::Emitting) => by_daemon("its answer is recorded".to_owned()),
         Ok(Status::Uncertain) => match &row.next_attempt_at {
             Some(due) => by_daemon(format!("the daemon settles it {}", at(due))),
-            None => "held: somebody must find out at TresorPay whether it exists; it is never sent again by itself"
+            None => "held, and never sent again by itself: find out at TresorPay whether it exists, then \
+                     `tresorpayd resolve` it"
                 .to_owned(),
         },
-        Ok(Status::Rejected) => "nothing by itself: it is not sent again".to_owned(),
+        Ok(Status::Rejected) => {
+            "nothing by itself: it is not sent again unless you correct it and `tresorpayd retry` it"
+                .to_owned()
+        }
         Ok(Status::Emitted) => match &row.next_attempt_at {
             Some(due) if is_past(due, around.now) => by_daemon("TresorPay is asked about it now".to_owned()),
             Some(due) => by_daemon(format!("TresorPay is asked about it {}", at(due))),
-            None => "nothing by itself: TresorPay is no longer asked about it".to_owned(),
+            None => {
+                "nothing by itself: TresorPay is no longer asked about it; `tresorpayd poll` asks".to_owned()
+            }
         },
         Ok(Status::Paid | Status::Canceled) => "nothing: it is finished".to_owned(),
         Err(_) => "see a newer tresorpayd".to_owned(),
@@ -67,7 +73,7 @@ fn pending(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
     }
     match (&row.replaces, &record.replaced_status) {
         (Some(replaced), Some(status)) if status != Status::Canceled.as_str() => {
-            return format!("emitted once {replaced} ({status}) is canceled");
+            return format!("emitted once {replaced} ({status}) is canceled, which the daemon asks for");
         }
         _ => {}
     }

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::Inspect;
-use crate::{notice::Status, store::StoreError};
+use crate::{
+    notice::Status,
+    store::{Candidate, StoreError},
+};
 
 /// A row of the outbox without its personal data: the columns of that name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -138,6 +141,25 @@ pub(super) const fn page_sql(status: Option<Status>) -> (&'static str, &'static 
     }
 }
 
+/// References and amounts of one selection, oldest first.
+macro_rules! candidates {
+    ($($selection:expr),+) => {
+        concat!("SELECT reference, net_total FROM outbox WHERE ", $($selection,)+ " ORDER BY id")
+    };
+}
+
+const fn candidates_sql(status: Status) -> &'static str {
+    match status {
+        Status::Pending => candidates!("id IN (", ids!(pending), ")"),
+        Status::Emitting => candidates!("id IN (", ids!(emitting), ")"),
+        Status::Uncertain => candidates!("id IN (", ids!(uncertain), ")"),
+        Status::Emitted => candidates!("id IN (", ids!(emitted), ")"),
+        Status::Rejected => candidates!("id IN (", ids!(rejected), ")"),
+        Status::Canceled => candidates!("id IN (", ids!(canceled), ")"),
+        Status::Paid => candidates!("id IN (", ids!(paid), ")"),
+    }
+}
+
 const FEED: &str = "
     SELECT t.id, t.at, t.outbox_id, o.reference, t.from_status, t.to_status, t.source, t.reason, o.status, o.net_total,
            o.tresorpay_reference, o.payment_url, o.provider, o.pay_date
@@ -145,6 +167,11 @@ const FEED: &str = "
     WHERE t.id > ?1 AND (?2 IS NULL OR t.to_status = ?2) ORDER BY t.id LIMIT ?3";
 
 impl Inspect {
+    /// Every row in `status`, oldest first.
+    pub(in crate::store) async fn candidates(&self, status: Status) -> Result<Vec<Candidate>, StoreError> {
+        Ok(sqlx::query_as(candidates_sql(status)).fetch_all(&self.pool).await?)
+    }
+
     /// One page of rows.
     pub async fn page(&self, request: PageRequest) -> Result<Vec<ListedRow>, StoreError> {
         let (newest_first, oldest_first) = page_sql(request.status);

@@ -77,6 +77,7 @@ pub struct CommandRow {
     pub action: String,
     pub argument: Option<String>,
     pub requested_by: Option<String>,
+    pub reason: Option<String>,
     pub requested_at: String,
     pub detail: Option<String>,
 }
@@ -95,7 +96,7 @@ const ATTEMPTS: &str = "
     FROM attempt WHERE outbox_id = ?1 ORDER BY id";
 
 const COMMANDS: &str = "
-    SELECT id, action, argument, requested_by, requested_at, detail FROM command INDEXED BY command_open
+    SELECT id, action, argument, requested_by, reason, requested_at, detail FROM command INDEXED BY command_open
     WHERE reference = ?1 AND done_at IS NULL ORDER BY id";
 
 impl Inspect {

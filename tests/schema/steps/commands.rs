@@ -7,8 +7,10 @@ const REFERENCE: &str = "command: reference must be the reference of an outbox r
 const ARGUMENT: &str =
     "command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters";
 const NO_ARGUMENT: &str = "command: argument must be NULL, save for resolve-emitted";
-const TEXT: &str = "command: reference, argument and requested_by must be UTF-8 text without NUL";
+const TEXT: &str = "command: reference, argument, requested_by and reason must be UTF-8 text without NUL";
 const REQUESTED_AT: &str = "command: requested_at must be a UTC time that exists, written 2026-11-24T09:48:00.000Z; left out, it is now";
+
+const REASON: &str = "command: reason must be text of at most 500 characters";
 
 /// Columns, their values, and the message.
 const MALFORMED: &[(&str, &str, &str)] = &[
@@ -26,6 +28,10 @@ const MALFORMED: &[(&str, &str, &str)] = &[
         "'emitted', 'poll', x'41'",
         "command: requested_by must be text of at most 128 characters",
     ),
+    ("reference, action, reason", "'emitted', 'poll', 7", REASON),
+    ("reference, action, reason", "'emitted', 'poll', replace(hex(zeroblob(501)), '00', 'a')", REASON),
+    ("reference, action, reason", "'emitted', 'poll', 'a' || char(0)", TEXT),
+    ("reference, action, reason", "'emitted', 'poll', CAST(x'41ED' AS TEXT)", TEXT),
     ("reference, action, requested_at", "'emitted', 'poll', NULL", REQUESTED_AT),
     ("reference, action, requested_at", "'emitted', 'poll', '2026-02-30T00:00:00.000Z'", REQUESTED_AT),
     ("reference, action, argument", "'emitted', 'resolve-emitted', ''", ARGUMENT),
