@@ -312,7 +312,10 @@ impl Poller {
             Some(StatusFailure::Failed { code: ErrorCode::NoToken | ErrorCode::ShuttingDown, .. }) => {
                 Health::Neutral
             }
-            Some(StatusFailure::Failed { .. }) => Health::Bad,
+            Some(StatusFailure::Failed { code, detail, .. }) => {
+                tracing::debug!(code = code.as_str(), detail, "a status request failed");
+                Health::Bad
+            }
         };
         let why = match failure {
             Some(StatusFailure::Failed { code, detail, .. }) => format!("{}: {detail}", code.as_str()),
