@@ -18,8 +18,8 @@ use crate::{clock::Clock, options::Policy};
 
 /// `api.max_concurrency`: no kill leaves more doubts.
 pub(crate) const CONCURRENCY: usize = 8;
-/// `emit.settle_after`, longer than any request is under way.
-pub(crate) const SETTLE_AFTER: Duration = Duration::from_secs(4);
+/// `emit.settle_after`: several times as long as any request is under way, also on a busy machine.
+pub(crate) const SETTLE_AFTER: Duration = Duration::from_secs(6);
 /// What the simulator's token endpoint knows by default.
 const SECRET: &str = "demo-secret";
 /// A daemon that is not ready by then, or has not ended, never will.

@@ -14,6 +14,8 @@ use tresorpayd::{
 
 /// Longest reference that may be believed, in characters.
 const MAX_REFERENCE: usize = 128;
+/// Messages of a framework that does not know the path: nothing about a notice.
+const ABOUT_THE_PATH: [&str; 4] = ["error.http.404", "error.http.405", "error.http.406", "error.http.415"];
 
 /// Fails if the judgement of an answered emission says more than the answer does.
 pub(crate) fn emission(
@@ -80,16 +82,16 @@ pub(crate) fn cancel(
     let status = judgement.http_status.unwrap_or_default();
     let body = String::from_utf8_lossy(body);
     let document = Document::read(&body);
-    let words = document.as_ref().map_or_else(String::new, |document| {
-        [document.text("message"), document.text("title")].into_iter().flatten().collect::<Vec<_>>().join(" ")
-    });
+    let said = |field| document.as_ref().and_then(|document| document.text(field)).unwrap_or_default();
     let fine = match judgement.verdict {
         CancelVerdict::Canceled => {
             (200..300).contains(&status) && document.as_ref().is_some_and(Document::says_canceled)
         }
         CancelVerdict::NothingLive => {
+            let words = format!("{} {}", said("message"), said("title"));
             let about_codes = codes.iter().any(|code| words.split_whitespace().any(|word| word == *code));
-            status == 404 && document.is_some() && !words.contains("error.http.") && !about_codes
+            let about_path = ABOUT_THE_PATH.contains(&said("message").trim());
+            status == 404 && document.is_some() && !about_path && !about_codes
         }
         CancelVerdict::NotCarriedOut => [401, 429, 503].contains(&status),
         CancelVerdict::Exists => (200..300).contains(&status) && judgement.reference.is_some(),
