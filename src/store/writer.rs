@@ -31,7 +31,7 @@ use super::{
     mark::Mark,
     poll, recovery,
     replace::Corrections,
-    sharing::Sharing,
+    sharing::{Pause, Sharing},
     turn::{self, Bracket},
     wait::{Publish, WaitMove},
 };
@@ -414,9 +414,16 @@ impl WriterTask {
             let (version,): (i64,) = version;
             self.sharing.looked(now, version);
         }
-        let pause = self.sharing.pause_after(now, self.held);
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+        match self.sharing.pause_after(now, self.held) {
+            Pause::None => {}
+            Pause::Shared(pause) => tokio::time::sleep(pause).await,
+            Pause::Break(pause) => {
+                // Needs no lock that a writer waits for. If it fails, the next commit says why.
+                if let Some(conn) = &mut self.conn {
+                    let _ = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(conn).await;
+                }
+                tokio::time::sleep(pause.saturating_sub(now.elapsed())).await;
+            }
         }
     }
 
