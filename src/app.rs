@@ -219,6 +219,9 @@ impl App {
         spawn("command", work(commander.run(command_wake, shutdown.clone())));
         if settings.confirm.delivery == Delivery::OnPaid {
             spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
+        } else {
+            // The writer ends when nobody can write any more.
+            drop(confirmer);
         }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
