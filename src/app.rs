@@ -1,6 +1,6 @@
 //! All wiring in one place: opens, builds, spawns, and ends when asked to or when a task dies.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use crate::{
     poll::{PollOptions, Poller},
     schedule::Schedule,
     settings::{Environment, OnUncertain, Settings},
-    store::{self, Binding, Lease, Reads, Writer},
+    store::{self, Binding, Guard, Lease, Reads, StoreError, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
     watch,
 };
@@ -27,7 +27,7 @@ pub enum AppError {
     Configuration(String),
     /// The database.
     #[error(transparent)]
-    Store(#[from] store::StoreError),
+    Store(#[from] StoreError),
     /// The HTTP client.
     #[error(transparent)]
     Http(#[from] crate::tresorpay::HttpClientError),
@@ -45,9 +45,32 @@ pub enum AppError {
 }
 
 impl AppError {
-    /// The settings or the database's binding are wrong: starting again changes nothing.
+    /// The settings or the database are wrong: starting again changes nothing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Configuration(_) | Self::Store(store::StoreError::Foreign { .. }))
+        match self {
+            Self::Configuration(_) => true,
+            Self::Store(error) => error.is_lasting(),
+            Self::Http(_) | Self::Schedule(_) | Self::Task { .. } => false,
+        }
+    }
+}
+
+/// The first error of a task after which starting again changes nothing.
+#[derive(Clone, Default)]
+struct Lasting(Arc<Mutex<Option<StoreError>>>);
+
+impl Lasting {
+    /// Keeps it, and gives its words.
+    fn note(&self, error: StoreError) -> String {
+        let why = error.to_string();
+        if error.is_lasting() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        why
+    }
+
+    fn take(&self) -> Option<StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -65,6 +88,8 @@ pub struct App {
     auth: Auth,
     api: TresorPay,
     pace: Pace,
+    guard: Arc<Guard>,
+    lasting: Lasting,
     lease: Lease,
 }
 
@@ -81,8 +106,9 @@ impl App {
         let (path, mark) = (&settings.database.path, &settings.database.mark);
         let opened = store::open_for_daemon(path, mark, &binding(&settings)).await?;
         let mut tasks = JoinSet::new();
-        let writer_task = opened.writer_task;
-        tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
+        let (writer_task, lasting) = (opened.writer_task, Lasting::default());
+        let note = lasting.clone();
+        tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| note.note(error))) });
         let doubted = opened.writer.recover(Timestamp::now()).await?;
         if doubted > 0 {
             tracing::warn!(
@@ -122,13 +148,15 @@ impl App {
             auth,
             api,
             pace,
+            guard: opened.guard,
+            lasting,
             lease: opened.lease,
         })
     }
 
     /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { settings, mut tasks, writer, reads, auth, api, pace, lease } = self;
+        let Self { settings, mut tasks, writer, reads, auth, api, pace, guard, lasting, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let schedule = Schedule::start(&[
             (&settings.emit.schedule, Arc::clone(&emit_wake)),
@@ -141,24 +169,23 @@ impl App {
         let mut spawn = |task, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>| {
             tasks.spawn(async move { (task, work.await) });
         };
-        let (watched, stop) = (reads.clone(), shutdown.clone());
+        let (watched, stop, note) = (reads.clone(), shutdown.clone(), lasting.clone());
         let wakes = vec![Arc::clone(&emit_wake)];
         spawn(
             "watch",
             Box::pin(async move {
-                watch::watch(watched, wakes, stop).await;
-                Ok(())
+                watch::watch(watched, guard, wakes, stop).await.map_err(|error| note.note(error))
             }),
         );
-        let stop = shutdown.clone();
+        let (stop, note) = (shutdown.clone(), lasting.clone());
         spawn(
             "emit",
-            Box::pin(async move { emitter.run(emit_wake, stop).await.map_err(|error| error.to_string()) }),
+            Box::pin(async move { emitter.run(emit_wake, stop).await.map_err(|error| note.note(error)) }),
         );
-        let stop = shutdown.clone();
+        let (stop, note) = (shutdown.clone(), lasting.clone());
         spawn(
             "poll",
-            Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| error.to_string()) }),
+            Box::pin(async move { poller.run(poll_wake, stop).await.map_err(|error| note.note(error)) }),
         );
         let stop = shutdown.clone();
         spawn(
@@ -182,7 +209,10 @@ impl App {
         let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
         let _ = schedule.shutdown().await;
         drop(lease);
-        ended
+        match lasting.take() {
+            Some(error) => Err(error.into()),
+            None => ended,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Exit status: 0 done, 1 failed, 2 usage, 78 bad configuration.
 
+mod accept_restore;
 mod add;
 mod check;
 mod demo;
@@ -52,6 +53,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
+    /// Accepts a database that went back in time: what may have been sent since becomes UNCERTAIN
+    AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
 }
@@ -90,6 +93,7 @@ impl Cli {
             Command::List(args) => list::run(&sources, &args),
             Command::Show(args) => show::run(&sources, &args),
             Command::Add(args) => add::run(&sources, &args),
+            Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
         };
         match result {
@@ -117,12 +121,9 @@ fn database_settings(sources: &Sources) -> Result<Settings, Failure> {
     Ok(Settings::load(&sources.clone().needing(Need::Database))?)
 }
 
-/// A database of another environment is bad configuration; anything else about it has failed.
+/// A database that stays unusable until somebody acts is bad configuration; anything else about it has failed.
 fn store_failure(error: StoreError) -> Failure {
-    match error {
-        error @ StoreError::Foreign { .. } => Failure::Configuration(error.into()),
-        error => Failure::Other(error.into()),
-    }
+    if error.is_lasting() { Failure::Configuration(error.into()) } else { Failure::Other(error.into()) }
 }
 
 /// A runtime on one thread: SQLite has threads of its own, and the rest waits for the network.

@@ -160,8 +160,11 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
     let daemon = daemon_state(path);
     let (size_bytes, wal_bytes) =
         inspect.sizes().map_err(|error| StoreError::Schema { path: path.clone(), why: error.to_string() })?;
+    // Who may not read the mark is told the rest all the same.
+    let mark = inspect.mark(&settings.database.mark).await.ok();
     let reasons = judge(&Facts {
         summary: &summary,
+        mark: mark.as_ref(),
         daemon: &daemon,
         wal_bytes,
         max_wal: settings.database.max_wal,

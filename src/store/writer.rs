@@ -1,7 +1,7 @@
 //! The single writer: one task owns the one write connection, drains its queue, commits what has come in as one
 //! transaction, then answers every caller. A database that is locked, full or out of reach delays and never drops.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Claim, ClaimedRow, EmissionRecord, PollRecord, StoreError,
+    Claim, ClaimedRow, EmissionRecord, Guard, PollRecord, StoreError,
     error::{is_constraint, is_passing},
     mark::Mark,
     poll, recovery,
@@ -90,6 +90,22 @@ impl Write {
         }
     }
 
+    /// The first attempt that this write started.
+    fn first_attempt(&self) -> Option<i64> {
+        match self {
+            Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).min(),
+            Self::Polls { .. } | Self::Recover { .. } => None,
+        }
+    }
+
+    /// Names, for the log, the answers that will not be recorded.
+    fn tell_unrecorded(&self) {
+        match self {
+            Self::EmitTurn { records, .. } => records.iter().for_each(EmissionRecord::tell_unrecorded),
+            Self::Polls { .. } | Self::Recover { .. } => {}
+        }
+    }
+
     /// Answers the caller, who may have gone.
     fn answer(self, result: Result<(), StoreError>) {
         match self {
@@ -112,12 +128,14 @@ impl Writer {
         options: SqliteConnectOptions,
         conn: SqliteConnection,
         mark: Mark,
+        guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let task = WriterTask {
             options,
             conn: Some(conn),
             mark,
+            guard,
             mark_synced: Instant::now(),
             mark_dirty: false,
             sharing: Sharing::new(std::time::Instant::now()),
@@ -152,11 +170,20 @@ impl Writer {
     }
 }
 
+/// Tells the callers of `group` why they get nothing.
+fn give_up(group: Vec<Write>, error: StoreError) -> StoreError {
+    for write in group {
+        write.answer(Err(StoreError::Failed(error.to_string())));
+    }
+    error
+}
+
 struct WriterTask {
     options: SqliteConnectOptions,
     /// `None` after a failure: the next try opens a new one, since SQLite leaves a failed one in a doubtful state.
     conn: Option<SqliteConnection>,
     mark: Mark,
+    guard: Arc<Guard>,
     mark_synced: Instant,
     mark_dirty: bool,
     sharing: Sharing,
@@ -173,6 +200,7 @@ impl WriterTask {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
                     self.sync_mark().await;
+                    self.count_up().await;
                     continue;
                 }
             };
@@ -211,12 +239,14 @@ impl WriterTask {
 
     /// Commits `group` and answers its callers. A write that breaks a rule fails alone.
     async fn commit(&mut self, mut group: Vec<Write>) -> Result<(), StoreError> {
+        if let Err(error) = self.guard.check() {
+            group.iter().for_each(Write::tell_unrecorded);
+            return Err(give_up(group, error));
+        }
         match self.persist(&mut group).await {
             Ok(()) => {
-                // A request may only leave once the mark says so: without it, nobody is answered and the daemon ends.
-                if let Some(last) = group.iter().filter_map(Write::last_attempt).max() {
-                    self.mark_dirty = true;
-                    self.mark.advance(last)?;
+                if let Err(error) = self.let_leave(&group) {
+                    return Err(give_up(group, error));
                 }
                 for write in group {
                     write.answer(Ok(()));
@@ -231,12 +261,26 @@ impl WriterTask {
                 Ok(())
             }
             Err(error) => {
-                for write in group {
-                    write.answer(Err(StoreError::Sqlite(sqlx::Error::Protocol(error.to_string()))));
-                }
-                Err(StoreError::Sqlite(error))
+                group.iter().for_each(Write::tell_unrecorded);
+                Err(give_up(group, error.into()))
             }
         }
+    }
+
+    /// A request may only leave once the mark says so, and only on the word of a database that is still the one that was
+    /// opened: else nobody is answered and the daemon ends.
+    fn let_leave(&mut self, group: &[Write]) -> Result<(), StoreError> {
+        let first = group.iter().filter_map(Write::first_attempt).min();
+        let last = group.iter().filter_map(Write::last_attempt).max();
+        let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
+        self.guard.check()?;
+        if first <= self.mark.last() {
+            self.mark.doubt()?;
+            let why = format!("it gives the attempt {first} a second time, while the daemon runs");
+            return Err(StoreError::WentBack { path: self.guard.path().to_owned(), why });
+        }
+        self.mark_dirty = true;
+        self.mark.advance(last)
     }
 
     /// Tries until the database takes the group, or refuses it for good.
@@ -314,6 +358,21 @@ impl WriterTask {
         match &mut self.conn {
             Some(conn) => Ok(conn),
             none => Ok(none.insert(SqliteConnection::connect_with(&self.options).await?)),
+        }
+    }
+
+    /// Counts up in the file's header, where [`Guard`] sees it: an older content written over the file counts less.
+    async fn count_up(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        let counted = async {
+            let (count,): (i32,) = sqlx::query_as("PRAGMA application_id").fetch_one(&mut *conn).await?;
+            // The number is written out because a pragma takes no parameter.
+            let pragma =
+                sqlx::AssertSqlSafe(format!("PRAGMA application_id = {}", count.wrapping_add(1).max(0)));
+            sqlx::query(pragma).persistent(false).execute(&mut *conn).await
+        };
+        if let Err(error) = counted.await {
+            tracing::debug!(%error, "the header's count stays as it is until the next claim");
         }
     }
 

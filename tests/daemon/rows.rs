@@ -129,6 +129,11 @@ impl Application {
         Self { conn: SqliteConnection::connect_with(&options).await.unwrap() }
     }
 
+    /// Closes the connection, and waits until that is done.
+    pub(crate) async fn close(self) {
+        self.conn.close().await.unwrap();
+    }
+
     /// Inserts rows as one commit.
     pub(crate) async fn insert(&mut self, rows: &[NewRow]) {
         self.run("BEGIN IMMEDIATE").await.unwrap();
