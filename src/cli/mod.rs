@@ -53,7 +53,7 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
-    /// Accepts a database that went back in time: what may have been sent since becomes UNCERTAIN
+    /// Accepts an old copy of the database that was put back
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),

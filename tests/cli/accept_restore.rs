@@ -4,10 +4,10 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
-use sqlx::Connection;
 use tresorpayd::simulator::{ErrorBody, Fault, Operation, Rule};
 
 use crate::{
@@ -39,16 +39,25 @@ async fn restored() -> Bench {
             .await
             .unwrap();
     }
-    conn.close().await.unwrap();
+    drop(conn);
+    closed(&bench).await;
     let old = fs::read(bench.database()).unwrap();
     let daemon = bench.daemon();
     bench.until("WAITS-2", "EMITTED").await;
     drop(daemon);
-    for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(bench.path(&format!("outbox.db{suffix}")));
-    }
+    closed(&bench).await;
     fs::write(bench.database(), old).unwrap();
     bench
+}
+
+/// Waits until nobody has the database open: the last to close writes the log back and removes it.
+async fn closed(bench: &Bench) {
+    bench.number("SELECT count(*) FROM outbox").await;
+    let start = Instant::now();
+    while bench.path("outbox.db-wal").exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "somebody has it open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn refusal() -> Fault {

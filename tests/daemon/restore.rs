@@ -268,8 +268,8 @@ async fn a_machine_that_was_put_back_is_declared() {
     let mut daemon = world.start().await;
     let mut app = world.application().await;
     assert_eq!(app.count("UNCERTAIN").await, 4);
-    let lost = app.row("LOST").await;
-    assert_eq!((lost.attempts, lost.last_error.unwrap().starts_with("restored: ")), (1, true));
+    let row = app.row("LOST").await;
+    assert_eq!((row.attempts, row.last_error.unwrap().starts_with("restored: ")), (1, true));
     assert_eq!(app.attempts_of("LOST").await[0].outcome.as_deref(), Some("interrupted"));
     let last = app.transitions().await.pop().unwrap();
     assert_eq!((&*last.to_status, &*last.source), ("UNCERTAIN", "recovery"));

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, process::Command};
 
+use tresorpayd::store::RESTORED;
+
 use crate::pages::{Page, between, cell_spans, file};
 
 /// Every key of the shipped configuration file, in order, with its default.
@@ -166,7 +168,33 @@ fn codes() -> BTreeSet<String> {
         assert!(poll.contains(&format!("\"{code}: ")), "polling no longer writes {code}");
         codes.insert(code.to_owned());
     }
+    codes.insert(RESTORED.to_owned());
     codes
+}
+
+/// `docs/guarantees.md` names the tests that show a promise.
+#[test]
+fn every_test_that_a_guarantee_names_exists() {
+    fn sources(folder: &std::path::Path) -> String {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let text = entries.map(|path| match path.extension() {
+            None if path.is_dir() => sources(&path),
+            Some(kind) if kind == "rs" => std::fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        });
+        text.collect()
+    }
+    let tests = sources(&crate::pages::root().join("tests"));
+    let mut named = 0;
+    for span in Page::read("docs/guarantees.md").spans() {
+        let is_name =
+            span.matches('_').count() >= 3 && span.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_name {
+            assert!(tests.contains(&format!("fn {span}(")), "no test is called {span}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
 }
 
 #[test]
@@ -188,12 +216,15 @@ fn the_table_of_answers_has_every_code_of_an_emission() {
     let mut codes = codes();
     codes.remove("unknown_status");
     codes.remove("poll_given_up");
+    codes.remove(RESTORED);
     assert_eq!(told, codes);
 }
 
 #[test]
 fn the_words_of_a_failed_start_are_the_programs_own() {
-    let source = ["src/settings/problem.rs", "src/store/error.rs", "src/store/open.rs"].map(file).concat();
+    let source =
+        ["src/settings/problem.rs", "src/store/error.rs", "src/store/open.rs", "src/store/examine.rs"];
+    let source = source.map(file).concat();
     let source = source.split_whitespace().collect::<Vec<_>>().join(" ");
     for row in Page::read("docs/errors.md").rows("## When the daemon does not start") {
         for words in cell_spans(&row[0]) {
