@@ -111,13 +111,17 @@ pub struct WalFile(Option<(u64, u64)>);
 impl WalFile {
     /// As it is now.
     pub fn of(database: &Path) -> Self {
-        let metadata = std::fs::metadata(beside(database, "-wal"));
-        Self(metadata.ok().map(|metadata| (metadata.dev(), metadata.ino())))
+        Self(std::fs::metadata(beside(database, "-wal")).ok().map(|file| (file.dev(), file.ino())))
     }
 
     /// Fails once it was removed or replaced.
     pub fn check(self, database: &Path) -> Result<(), StoreError> {
-        if self.0.is_none() || Self::of(database) == self {
+        let same = match (self.0, std::fs::metadata(beside(database, "-wal"))) {
+            (Some(identity), Ok(file)) => identity == (file.dev(), file.ino()),
+            (Some(_), Err(error)) => error.kind() != ErrorKind::NotFound,
+            (None, _) => true,
+        };
+        if same {
             return Ok(());
         }
         Err(StoreError::Replaced { path: database.to_owned(), why: "the -wal beside it was removed" })
