@@ -17,6 +17,7 @@ mod queue;
 mod read;
 mod recovery;
 mod replace;
+mod resolve;
 mod sharing;
 mod turn;
 mod writer;
@@ -24,7 +25,7 @@ mod writer;
 pub use add::{Added, Batch, NewRow, Refusal};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
-pub use command::{CANCEL_SENT, Drift, Ended, Ending, Evidence, OpenCommand, Settled, Taken, Wanted};
+pub use command::{CANCEL_SENT, Drift, Ended, Ending, OpenCommand, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
 pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
@@ -34,6 +35,7 @@ pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_da
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+pub use resolve::{Evidence, Settled, Taken};
 pub use writer::Writer;
 
 /// Rows for a statement that takes them by `json_each`.

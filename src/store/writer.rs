@@ -17,7 +17,7 @@ use super::{
     confirm, doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
-    poll, recovery, replace,
+    poll, recovery, replace, resolve,
     sharing::Sharing,
     turn::{self, Bracket},
 };
@@ -118,7 +118,7 @@ impl Write {
             Self::BeginConfirm { start, attempt, .. } => *attempt = confirm::begin(conn, start).await?,
             Self::EndConfirm { record, .. } => confirm::end(conn, record).await?,
             Self::TakeEvidence { evidence, now, taken, .. } => {
-                *taken = command::take_evidence(conn, evidence, *now).await?;
+                *taken = resolve::take_evidence(conn, evidence, *now).await?;
             }
             Self::Replace { after, now, done, .. } => *done = replace::advance(conn, *after, *now).await?,
             Self::Commands { change, now, ended, .. } => *ended = command::write(conn, change, *now).await?,
