@@ -1,6 +1,6 @@
 //! All wiring in one place: opens, builds, spawns, and ends when asked to or when a task dies.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Auth, AuthOptions},
     cancel::{CancelOptions, Canceler},
-    clock::Timestamp,
+    clock::{ClockSteps, Timestamp},
     command::{CommandOptions, Commander, Tools},
     confirm::{ConfirmOptions, Confirmer},
     doubt::DoubtClock,
@@ -17,11 +17,13 @@ use crate::{
     notice::Policy,
     pace::{Backoff, Pace},
     poll::{PollOptions, Poller},
+    publish,
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
     settle::Settler,
     store::{self, Binding, DoubtPolicy, Lease, Reads, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
+    waits::{LongestWaits, Waits},
     watch,
 };
 
@@ -83,11 +85,12 @@ impl App {
         })?;
         let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
-        let opened = store::open_for_daemon(path, mark, &binding(&settings)).await?;
+        let opened =
+            store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
         let mut tasks = JoinSet::new();
         let writer_task = opened.writer_task;
         tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
-        let doubts = DoubtClock::new(settings.emit.settle_after, std::time::Instant::now());
+        let doubts = DoubtClock::new(settings.emit.settle_after, Instant::now());
         let now = Timestamp::now();
         let doubted = opened.writer.recover(now, doubt_policy(&settings, now)).await?;
         if doubted > 0 {
@@ -96,7 +99,12 @@ impl App {
                 "requests were under way when the daemon last ended: UNCERTAIN, see `tresorpayd list --status UNCERTAIN`"
             );
         }
-        let backoff = backoff(&settings);
+        let pace = Pace::new(
+            settings.api.max_concurrency,
+            settings.api.requests_per_second,
+            backoff(&settings),
+            settings.api.breaker_failures,
+        );
         let (auth, actor) = Auth::new(
             http.clone(),
             AuthOptions {
@@ -105,21 +113,18 @@ impl App {
                 client_secret: credentials.client_secret,
                 scope: settings.auth.scope.clone(),
                 client_authentication: settings.auth.client_authentication,
-                backoff,
             },
+            pace.clone(),
         );
+        Waits::new(opened.writer.clone(), opened.reads.clone(), longest_waits(&settings))
+            .cut(Timestamp::now())
+            .await?;
         tasks.spawn(async move {
             actor.await;
             ("auth", Ok(()))
         });
         let phones = settings.notice.other_phone_numbers;
         let api = TresorPay::new(http, auth.clone(), settings.api.base_url.clone(), phones);
-        let pace = Pace::new(
-            settings.api.max_concurrency,
-            settings.api.requests_per_second,
-            backoff,
-            settings.api.breaker_failures,
-        );
         Ok(Self {
             settings,
             tasks,
@@ -138,9 +143,9 @@ impl App {
         let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let command_wake = Arc::new(Notify::new());
-        let schedule = Schedule::start(&[
-            (&settings.emit.schedule, Arc::clone(&emit_wake)),
-            (&settings.poll.schedule, Arc::clone(&poll_wake)),
+        let schedule = Schedule::start(vec![
+            (settings.emit.schedule.clone(), Arc::clone(&emit_wake)),
+            (settings.poll.schedule.clone(), Arc::clone(&poll_wake)),
         ])
         .await?;
         let emitter = Emitter::new(
@@ -168,7 +173,19 @@ impl App {
             pace.clone(),
             confirm_options(&settings),
         ));
-        let poller = Arc::new(Poller::new(writer.clone(), reads.clone(), api, pace, poll_options(&settings)));
+        let steps = ClockSteps::start(Timestamp::now(), Instant::now());
+        let waits = Waits::new(writer.clone(), reads.clone(), longest_waits(&settings));
+        let published =
+            publish::publish(writer.clone(), pace.held(), api.clock().changes(), shutdown.clone());
+        let held = pace.held();
+        let poller = Arc::new(Poller::new(
+            writer.clone(),
+            reads.clone(),
+            api,
+            pace,
+            poll_options(&settings),
+            steps.clone(),
+        ));
         let tools = Tools {
             writer,
             reads: reads.clone(),
@@ -200,10 +217,12 @@ impl App {
         spawn("emit", work(emitter.run(emit_wake, shutdown.clone())));
         spawn("poll", work(poller.run(poll_wake, shutdown.clone())));
         spawn("command", work(commander.run(command_wake, shutdown.clone())));
-        if settings.confirm.delivery == Delivery::OnPaid {
-            spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
+        match settings.confirm.delivery {
+            Delivery::OnPaid => spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone()))),
+            // The writer ends once nobody is left to write.
+            Delivery::OnCommand | Delivery::Never => drop(confirmer),
         }
-        let reporting = lifecycle::report(reads, shutdown.clone());
+        let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
             "watchdog",
             work(async move {
@@ -211,6 +230,9 @@ impl App {
                 Ok(())
             }),
         );
+        spawn("publish", Box::pin(async move { published.await.map_err(|error| error.to_string()) }));
+        let stop = shutdown.clone();
+        spawn("clock", Box::pin(async move { waits.keep(steps, schedule, stop).await }));
         drop(auth);
         tracing::info!(
             environment = settings.environment.as_str(),
@@ -223,7 +245,6 @@ impl App {
             tracing::info!("production: notices bill real taxpayers");
         }
         let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
-        let _ = schedule.shutdown().await;
         drop(lease);
         ended
     }
@@ -255,7 +276,7 @@ async fn supervise(
         let ended = tokio::select! {
             ended = tasks.join_next() => ended,
             () = &mut deadline => {
-                tracing::warn!("shutdown.grace is over with requests under way: they will be UNCERTAIN at the next start");
+                tracing::warn!("shutdown.grace is over with requests under way or answers that the database did not take: their rows will be UNCERTAIN at the next start");
                 tasks.shutdown().await;
                 return outcome;
             }
@@ -281,6 +302,13 @@ async fn supervise(
 
 fn backoff(settings: &Settings) -> Backoff {
     Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay }
+}
+
+fn longest_waits(settings: &Settings) -> LongestWaits {
+    LongestWaits {
+        retry: settings.api.retry_max_delay,
+        poll: settings.poll.max_delay.max(settings.poll.first_delay),
+    }
 }
 
 fn cancel_options(settings: &Settings) -> CancelOptions {

@@ -15,10 +15,12 @@ pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
 pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
 pub mod poll; // from a notice that is due to its recorded status
+pub mod publish; // what holds requests back, written where `status` finds it
 pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
 pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel
 pub mod simulator; // the built-in TresorPay, for tests, the demo and users' integration tests
 pub mod store; // all SQL: open, migrate, lease, reads, the single writer
 pub mod tresorpay; // the API client, and what an answer means for the money
+pub mod waits; // stored waits, when the wall clock was set
 pub mod watch; // wakes the workers when another connection has committed

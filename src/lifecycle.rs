@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Reads;
+use crate::{pace::Held, store::Reads};
 
 /// Between status lines when no watchdog asks for more.
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,15 +43,19 @@ pub fn notify_stopping() {
 }
 
 /// Beats for the watchdog and keeps the status line, as long as the database answers, until `shutdown`.
-pub async fn report(reads: Reads, shutdown: CancellationToken) {
+pub async fn report(reads: Reads, held: watch::Receiver<Held>, shutdown: CancellationToken) {
     let watchdog = sd_notify::watchdog_enabled();
     let interval = watchdog.map_or(STATUS_INTERVAL, |limit| (limit / 2).min(STATUS_INTERVAL));
     loop {
         match reads.queue().await {
             Ok(queue) => {
                 let status = format!(
-                    "{} waiting, {} under way, {} uncertain, {} unpaid",
-                    queue.pending, queue.emitting, queue.uncertain, queue.emitted
+                    "{} waiting, {} under way, {} uncertain, {} unpaid{}",
+                    queue.pending,
+                    queue.emitting,
+                    queue.uncertain,
+                    queue.emitted,
+                    held_back(&held.borrow())
                 );
                 let mut news = vec![NotifyState::Status(&status)];
                 if watchdog.is_some() {
@@ -64,6 +71,13 @@ pub async fn report(reads: Reads, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
         }
     }
+}
+
+/// `; emit held back: timed_out: …`, for the status line.
+fn held_back(held: &Held) -> String {
+    held.sides
+        .iter()
+        .fold(String::new(), |line, side| line + &format!("; {} held back: {}", side.side, side.error))
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -11,11 +11,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Timestamp,
+    clock::{ClockSteps, Timestamp},
     notice::{Event, RemoteStatus, Status, TresorPayReference, apply},
     pace::{Allowance, Pace, Side},
     store::{DueNotice, PollOutcome, PollRecord, Reads, StoreError, Writer},
-    tresorpay::{ErrorCode, Health, StatusFailure, StatusReport, TresorPay},
+    tresorpay::{ErrorCode, Health, Offset, StatusFailure, StatusReport, TresorPay},
 };
 
 /// The worker looks at the table this often even if nothing wakes it.
@@ -59,6 +59,7 @@ pub struct Poller {
     api: TresorPay,
     pace: Pace,
     options: PollOptions,
+    steps: ClockSteps,
     /// Until then the batch endpoint is taken for absent.
     singles_until: Mutex<Option<Instant>>,
 }
@@ -74,8 +75,15 @@ pub enum Step {
 
 impl Poller {
     /// A worker that has not begun.
-    pub fn new(writer: Writer, reads: Reads, api: TresorPay, pace: Pace, options: PollOptions) -> Self {
-        Self { writer, reads, api, pace, options, singles_until: Mutex::new(None) }
+    pub fn new(
+        writer: Writer,
+        reads: Reads,
+        api: TresorPay,
+        pace: Pace,
+        options: PollOptions,
+        steps: ClockSteps,
+    ) -> Self {
+        Self { writer, reads, api, pace, options, steps, singles_until: Mutex::new(None) }
     }
 
     /// Steps until `shutdown`.
@@ -103,6 +111,10 @@ impl Poller {
     /// Asks about everything that is due, some batches at once, and records what was told.
     pub async fn step(&self) -> Result<Step, StoreError> {
         let now = Instant::now();
+        if self.steps.stepped(Timestamp::now(), now).is_some() {
+            // The times in the table are about to be set right; until then they say nothing.
+            return Ok(Step::Idle(now + READ_RETRY));
+        }
         let window = self.options.batch_size * BATCHES_AT_ONCE;
         let due = match self.reads.due_notices(Timestamp::now(), window).await {
             Ok(due) => due,
@@ -127,8 +139,7 @@ impl Poller {
         let mut recorded = 0;
         while let Some(records) = told.next().await {
             if !records.is_empty() {
-                recorded += records.len();
-                self.writer.record_polls(records).await?;
+                recorded += self.writer.record_polls(records).await?;
             }
         }
         // A round that told nothing waits for its breaker or for the next tick; it must not spin.
@@ -274,8 +285,11 @@ impl Poller {
 
     fn unchanged(&self, notice: &DueNotice, last_error: Option<String>) -> PollRecord {
         let at = Timestamp::now();
-        let age = at.since(notice.emitted_at);
-        let (next, last_error) = if age > self.options.give_up_after {
+        let known = self.steps.age(at, notice.emitted_at);
+        // Emitted in the future: the clock was off by that much, then or now.
+        let age = known.unwrap_or_else(|| at.distance(notice.emitted_at));
+        let trusted = known.is_some() && !matches!(self.api.clock().offset(), Offset::Off(_));
+        let (next, last_error) = if trusted && age > self.options.give_up_after {
             let said = "poll_given_up: unpaid for longer than poll.give_up_after; TresorPay is no longer asked about it";
             (None, Some(last_error.unwrap_or_else(|| said.to_owned())))
         } else {
@@ -303,7 +317,11 @@ impl Poller {
                 Health::Bad
             }
         };
-        self.pace.report(Side::Status, health, Instant::now());
+        let why = match failure {
+            Some(StatusFailure::Failed { code, detail, .. }) => format!("{}: {detail}", code.as_str()),
+            None | Some(StatusFailure::Refused(_) | StatusFailure::NoSuchEndpoint) => String::new(),
+        };
+        self.pace.report_because(Side::Status, health, &why, Instant::now());
     }
 
     fn batches_are_known(&self) -> bool {

@@ -3,12 +3,16 @@
 //! compares the database with the other side's ledger.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+#[path = "daemon/absurd.rs"]
+mod absurd; // absurd answers to every kind of request
 #[path = "daemon/application.rs"]
 mod application; // what an application may do while the daemon works
 #[path = "daemon/audit.rs"]
 mod audit; // the promise, checked against the ledger
 #[path = "daemon/breaker.rs"]
 mod breaker; // an outage costs a handful of doubts, no more
+#[path = "daemon/clock.rs"]
+mod clock; // a wall clock that is wrong, or set
 #[path = "daemon/commands.rs"]
 mod commands; // what is asked by rows of `command`
 #[path = "daemon/commands_cancel.rs"]
@@ -25,18 +29,24 @@ mod faults; // what each answer to an emission comes to
 mod harness; // the world of one test
 #[path = "daemon/hostile.rs"]
 mod hostile; // a full disk, a machine that sleeps, absurd answers
+#[path = "daemon/idle.rs"]
+mod idle; // connections that the server closes while idle
 #[path = "daemon/journey.rs"]
 mod journey; // from PENDING to PAID
 #[path = "daemon/limits.rs"]
 mod limits; // how many requests, and who goes without
 #[path = "daemon/order.rs"]
 mod order; // what goes first, what waits
+#[path = "daemon/outage.rs"]
+mod outage; // minutes without TresorPay, its names, its tokens
 #[path = "daemon/peer.rs"]
 mod peer; // a platform stranger than the simulator
 #[path = "daemon/polling.rs"]
 mod polling; // what the status requests are and do
 #[path = "daemon/privacy.rs"]
 mod privacy; // nothing secret or personal leaves the database's own columns
+#[path = "daemon/raw.rs"]
+mod raw; // a platform written byte by byte
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
 #[path = "daemon/settle.rs"]
@@ -49,5 +59,9 @@ mod settle_resend; // doubts that the same reference ends, sent again
 mod start; // which databases and settings are refused
 #[path = "daemon/stop.rs"]
 mod stop; // SIGTERM and SIGINT
+#[path = "daemon/stress/mod.rs"]
+mod stress; // a database that cannot be written, or only in part
+#[path = "daemon/tls.rs"]
+mod tls; // certificates that must not be believed
 #[path = "daemon/token.rs"]
 mod token; // one token for all, and what its absence costs

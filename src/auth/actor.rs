@@ -2,17 +2,23 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
     AccessToken, AuthError, TokenState,
-    endpoint::{Endpoint, Granted},
+    endpoint::{Endpoint, Failed, Granted},
 };
+use crate::{
+    pace::{Allowance, Pace, Side},
+    tresorpay::{ErrorCode, Health},
+};
+
+type Reply = oneshot::Sender<Result<AccessToken, AuthError>>;
 
 /// What callers ask of the actor.
 pub(super) enum Ask {
-    /// A token, now or as soon as there is one.
-    Token(oneshot::Sender<Result<AccessToken, AuthError>>),
+    /// A token, now or as soon as there is one. Who waits with a slot of the gate lends it to the request.
+    Token { reply: Reply, lends_slot: bool },
     /// The token was used past its time to refresh.
     Refresh,
 }
@@ -20,22 +26,25 @@ pub(super) enum Ask {
 /// Owns the token.
 pub(super) struct Actor {
     endpoint: Arc<Endpoint>,
+    pace: Pace,
     publish: watch::Sender<TokenState>,
-    waiting: Vec<oneshot::Sender<Result<AccessToken, AuthError>>>,
-    failures: u32,
+    waiting: Vec<Reply>,
     generation: u64,
 }
 
+/// What the endpoint said, and when it was asked.
+type Answer = (Instant, Result<Granted, Failed>);
+
 impl Actor {
     /// An actor that has no token yet.
-    pub(super) fn new(endpoint: Endpoint, publish: watch::Sender<TokenState>) -> Self {
-        Self { endpoint: Arc::new(endpoint), publish, waiting: Vec::new(), failures: 0, generation: 0 }
+    pub(super) fn new(endpoint: Endpoint, pace: Pace, publish: watch::Sender<TokenState>) -> Self {
+        Self { endpoint: Arc::new(endpoint), pace, publish, waiting: Vec::new(), generation: 0 }
     }
 
     /// Answers until every handle is gone.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Ask>) {
         let mut request = None;
-        let mut asked_at = Instant::now();
+        let mut lent = Arc::new(Notify::new());
         loop {
             let answered = async {
                 match &mut request {
@@ -44,15 +53,21 @@ impl Actor {
                 }
             };
             tokio::select! {
-                ask = inbox.recv() => match ask {
-                    Some(ask) => if self.wants_request(ask) && request.is_none() {
-                        let endpoint = Arc::clone(&self.endpoint);
-                        asked_at = Instant::now();
-                        request = Some(Box::pin(async move { endpoint.request_token().await }));
-                    },
-                    None => return,
+                ask = inbox.recv() => {
+                    let Some(ask) = ask else { return };
+                    let lends_slot = matches!(ask, Ask::Token { lends_slot: true, .. });
+                    if !self.wants_request(ask, request.is_some()) {
+                        continue;
+                    }
+                    if request.is_none() {
+                        lent = Arc::new(Notify::new());
+                        request = Some(Box::pin(self.request(Arc::clone(&lent))));
+                    }
+                    if lends_slot {
+                        lent.notify_one();
+                    }
                 },
-                outcome = answered => {
+                (asked_at, outcome) = answered => {
                     request = None;
                     self.finish(outcome, asked_at);
                 }
@@ -60,51 +75,61 @@ impl Actor {
         }
     }
 
-    /// Takes note of `ask`; whether the endpoint must be asked for it.
-    fn wants_request(&mut self, ask: Ask) -> bool {
+    /// Asks the endpoint as soon as the gate lets it.
+    fn request(&self, lent: Arc<Notify>) -> impl Future<Output = Answer> + Send + 'static {
+        let (endpoint, pace) = (Arc::clone(&self.endpoint), self.pace.clone());
+        async move {
+            let _permit = pace.token_permit(&lent).await;
+            let asked_at = Instant::now();
+            (asked_at, endpoint.request_token().await)
+        }
+    }
+
+    /// Takes note of `ask`; whether the endpoint must be asked for it, or is being `asked` already.
+    fn wants_request(&mut self, ask: Ask, asked: bool) -> bool {
         let now = Instant::now();
         match ask {
-            Ask::Token(reply) => {
-                let state = self.publish.borrow();
-                if let Some(token) = state.current.as_ref().filter(|token| now < token.expires_at) {
-                    let _ = reply.send(Ok(token.clone()));
+            Ask::Token { reply, .. } => {
+                let held = self.publish.borrow().current.clone();
+                if let Some(token) = held.filter(|token| now < token.expires_at) {
+                    let _ = reply.send(Ok(token));
                     return false;
                 }
-                if let Some((error, retry_at)) = &state.failure
-                    && now < *retry_at
-                {
-                    let _ = reply.send(Err(error.clone()));
+                if !asked && !self.may_ask(now) {
+                    let failure = self.publish.borrow().failure.clone();
+                    let _ = reply.send(Err(failure.unwrap_or(AuthError::HeldBack)));
                     return false;
                 }
-                drop(state);
                 self.waiting.push(reply);
                 true
             }
             Ask::Refresh => {
-                let state = self.publish.borrow();
-                let due = state.current.as_ref().is_none_or(|token| now >= token.refresh_at);
-                due && state.failure.as_ref().is_none_or(|(_, retry_at)| now >= *retry_at)
+                let due = self.publish.borrow().current.as_ref().is_none_or(|token| now >= token.refresh_at);
+                due && !asked && self.may_ask(now)
             }
         }
     }
 
+    fn may_ask(&self, now: Instant) -> bool {
+        match self.pace.allowance(Side::Token, now) {
+            Allowance::Open | Allowance::Probe => true,
+            Allowance::NotBefore(_) | Allowance::ProbeUnderWay => false,
+        }
+    }
+
     /// Publishes what the endpoint said and answers everyone who waits.
-    fn finish(&mut self, outcome: Result<Granted, AuthError>, asked_at: Instant) {
+    fn finish(&mut self, outcome: Result<Granted, Failed>, asked_at: Instant) {
         let now = Instant::now();
         let result = match outcome {
             Ok(granted) => {
-                if self.failures > 0 {
-                    tracing::info!("the token endpoint answers again");
-                }
-                self.failures = 0;
+                self.pace.report(Side::Token, Health::Good, now);
                 self.generation += 1;
                 Ok(granted.into_token(self.generation, asked_at, now))
             }
-            Err(error) => {
-                if self.failures == 0 {
-                    tracing::warn!(error = %error, "no access token; nothing is sent until there is one");
-                }
-                self.failures = self.failures.saturating_add(1);
+            Err(Failed { error, pause }) => {
+                let why = format!("{}: {error}", ErrorCode::NoToken.as_str());
+                let health = pause.map_or(Health::Bad, Health::Pause);
+                self.pace.report_because(Side::Token, health, &why, now);
                 Err(error)
             }
         };
@@ -113,10 +138,7 @@ impl Actor {
                 let last = Some(token.header());
                 *state = TokenState { current: Some(token.clone()), last, failure: None };
             }
-            Err(error) => {
-                let retry_at = now + self.endpoint.options.backoff.delay(self.failures);
-                state.failure = Some((error.clone(), retry_at));
-            }
+            Err(error) => state.failure = Some(error.clone()),
         });
         for reply in self.waiting.drain(..) {
             let _ = reply.send(result.clone());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{AccessToken, AuthError, AuthOptions};
 use crate::{
     settings::ClientAuthentication,
-    tresorpay::{Scrubber, causes, read_limited},
+    tresorpay::{Scrubber, asked_to_wait, read_limited, unreachable},
 };
 
 /// Lifetime of a token whose answer does not say: short, so that a wrong guess costs a request, not an outage.
@@ -23,6 +23,8 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_LEAD: Duration = Duration::from_secs(30);
 /// Largest answer read from the token endpoint, in bytes.
 const MAX_BODY: usize = 256 * 1024;
+/// Longest token that is taken, in bytes: every request carries it, and servers refuse heads beyond this.
+const MAX_TOKEN: usize = 16 * 1024;
 /// Longest part of an OAuth2 error that is kept, in characters.
 const MAX_ERROR_TEXT: usize = 200;
 /// The realm's own scope, which the platform's quick start sends beside the standard parameters.
@@ -55,6 +57,12 @@ impl Granted {
     }
 }
 
+/// No token, and how long the endpoint asks to wait.
+pub(super) struct Failed {
+    pub(super) error: AuthError,
+    pub(super) pause: Option<Duration>,
+}
+
 /// RFC 6749 §5.1 and §5.2 in one: whichever fields are there.
 #[derive(Deserialize)]
 struct TokenAnswer {
@@ -66,7 +74,7 @@ struct TokenAnswer {
 }
 
 impl Endpoint {
-    pub(super) async fn request_token(&self) -> Result<Granted, AuthError> {
+    pub(super) async fn request_token(&self) -> Result<Granted, Failed> {
         let options = &self.options;
         let secret = options.client_secret.expose_secret();
         let mut form = vec![("grant_type", "client_credentials")];
@@ -84,11 +92,13 @@ impl Endpoint {
                 request = request.basic_auth(form_encoded(&options.client_id), Some(form_encoded(secret)));
             }
         }
-        let response =
-            request.form(&form).send().await.map_err(|error| AuthError::Unavailable(causes(&error)))?;
-        let status = response.status();
-        let body = read_limited(response, MAX_BODY).await.map_err(AuthError::Unavailable)?;
-        read_answer(status.as_u16(), &body).map_err(|error| self.without_secret(error))
+        let failed = |error, pause| Failed { error: self.without_secret(error), pause };
+        let unavailable = |why| failed(AuthError::Unavailable(why), None);
+        let response = request.form(&form).send().await.map_err(|error| unavailable(unreachable(&error)))?;
+        let status = response.status().as_u16();
+        let pause = if matches!(status, 429 | 503) { asked_to_wait(response.headers()) } else { None };
+        let body = read_limited(response, MAX_BODY).await.map_err(unavailable)?;
+        read_answer(status, &body).map_err(|error| failed(error, pause))
     }
 }
 
@@ -103,7 +113,7 @@ impl Endpoint {
                 AuthError::Refused { error: scrub(error), description: scrub(description) }
             }
             AuthError::Unavailable(why) => AuthError::Unavailable(scrub(why)),
-            AuthError::Stopped => AuthError::Stopped,
+            error @ (AuthError::HeldBack | AuthError::Stopped) => error,
         }
     }
 }
@@ -111,6 +121,12 @@ impl Endpoint {
 /// RFC 6749 §2.3.1: id and secret are form-encoded before they go into Basic.
 fn form_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// How long the token of this answer lives. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_token(status: u16, body: &[u8]) -> Result<Duration, AuthError> {
+    read_answer(status, body).map(|granted| granted.lifetime)
 }
 
 fn read_answer(status: u16, body: &[u8]) -> Result<Granted, AuthError> {
@@ -132,6 +148,9 @@ fn read_answer(status: u16, body: &[u8]) -> Result<Granted, AuthError> {
             return Err(AuthError::Unavailable(format!("HTTP {status} without an access_token")));
         }
     };
+    if token.len() > MAX_TOKEN {
+        return Err(AuthError::Unavailable(format!("the access_token is longer than {MAX_TOKEN} bytes")));
+    }
     if answer.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(AuthError::Unavailable("the token is no bearer token".to_owned()));
     }

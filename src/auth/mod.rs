@@ -1,7 +1,8 @@
 //! The access token: one task owns it, any number of callers share one request for it.
 //!
 //! The token is refreshed ahead of its expiry while it is in use, and not at all while nobody asks. A 401 invalidates
-//! only the generation it was met with, so that a late answer cannot throw away a newer token.
+//! only the generation it was met with, so that a late answer cannot throw away a newer token. The requests for it pass
+//! the same gate as all others.
 
 mod actor; // owns the token
 mod endpoint; // one request for it
@@ -13,10 +14,16 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot, watch};
 use url::Url;
 
-use crate::{pace::Backoff, settings::ClientAuthentication, tresorpay::Scrubber};
+use crate::{
+    pace::{Pace, Side},
+    settings::ClientAuthentication,
+    tresorpay::Scrubber,
+};
 
 use actor::{Actor, Ask};
 use endpoint::Endpoint;
+#[doc(hidden)]
+pub use endpoint::judge_token;
 
 /// Wait when the actor has ended; the daemon is stopping.
 const STOPPED_WAIT: Duration = Duration::from_secs(1);
@@ -35,8 +42,6 @@ pub struct AuthOptions {
     pub scope: Option<String>,
     /// Where id and secret go.
     pub client_authentication: ClientAuthentication,
-    /// Between failures.
-    pub backoff: Backoff,
 }
 
 /// A bearer token. Its text is only in the header value, which is marked sensitive.
@@ -80,6 +85,9 @@ pub enum AuthError {
     /// No usable answer.
     #[error("the token endpoint gave no token: {0}")]
     Unavailable(String),
+    /// TresorPay asked the whole client to wait.
+    #[error("no token is asked for while TresorPay asks to wait")]
+    HeldBack,
     /// The actor has ended: the daemon is stopping.
     #[error("the daemon is stopping")]
     Stopped,
@@ -91,8 +99,8 @@ struct TokenState {
     current: Option<AccessToken>,
     /// The header of the last token, kept to scrub it from late answers. Marked sensitive.
     last: Option<HeaderValue>,
-    /// Last failure and when the endpoint may be asked again; `None` after a success.
-    failure: Option<(AuthError, Instant)>,
+    /// Last failure; `None` after a success.
+    failure: Option<AuthError>,
 }
 
 /// What stands before the token in the header.
@@ -103,21 +111,31 @@ const BEARER: &str = "Bearer ";
 pub struct Auth {
     asks: mpsc::Sender<Ask>,
     state: watch::Sender<TokenState>,
+    pace: Pace,
     client_secret: SecretString,
 }
 
 impl Auth {
     /// The handle and the actor's task; the task ends when every handle is gone.
-    pub fn new(http: Client, options: AuthOptions) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(
+        http: Client,
+        options: AuthOptions,
+        pace: Pace,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (asks, inbox) = mpsc::channel(QUEUE);
         let state = watch::Sender::new(TokenState::default());
         let client_secret = options.client_secret.clone();
-        let actor = Actor::new(Endpoint { http, options }, state.clone());
-        (Self { asks, state, client_secret }, actor.run(inbox))
+        let actor = Actor::new(Endpoint { http, options }, pace.clone(), state.clone());
+        (Self { asks, state, pace, client_secret }, actor.run(inbox))
     }
 
-    /// The current token; one request for all who ask at once. While the endpoint fails, the last error, at once.
+    /// The current token; one request for all who ask at once. While the endpoint fails, the last error, at once. The
+    /// caller holds a slot of the gate, which serves the request for the token meanwhile.
     pub async fn token(&self) -> Result<AccessToken, AuthError> {
+        self.ask(true).await
+    }
+
+    async fn ask(&self, lends_slot: bool) -> Result<AccessToken, AuthError> {
         let now = Instant::now();
         let held = self.state.borrow().current.clone();
         if let Some(token) = held.filter(|token| now < token.expires_at) {
@@ -128,16 +146,18 @@ impl Auth {
             return Ok(token);
         }
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Token(reply)).await.map_err(|_| AuthError::Stopped)?;
+        self.asks.send(Ask::Token { reply, lends_slot }).await.map_err(|_| AuthError::Stopped)?;
         answer.await.map_err(|_| AuthError::Stopped)?
     }
 
-    /// Like [`Auth::token`], but an error comes no sooner than the endpoint may be asked again.
+    /// Like [`Auth::token`] for who holds no slot; an error comes no sooner than the endpoint may be asked again.
     pub async fn token_when_allowed(&self) -> Result<AccessToken, AuthError> {
-        let result = self.token().await;
-        if result.is_err() {
-            let retry_at = self.state.borrow().failure.as_ref().map(|(_, retry_at)| *retry_at);
-            tokio::time::sleep_until(retry_at.unwrap_or_else(|| Instant::now() + STOPPED_WAIT).into()).await;
+        let result = self.ask(false).await;
+        if let Err(error) = &result {
+            let now = Instant::now();
+            let wait = if *error == AuthError::Stopped { STOPPED_WAIT } else { Duration::ZERO };
+            let retry_at = self.pace.not_before(Side::Token, now).unwrap_or(now).max(now + wait);
+            tokio::time::sleep_until(retry_at.into()).await;
         }
         result
     }

@@ -1,5 +1,6 @@
 //! `tresorpayd status`: how the outbox stands and what somebody should do about it.
 
+mod held; // what the running daemon says holds requests back
 mod verdict; // fine, warning or critical, and why
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -13,6 +14,7 @@ use crate::{
         runtime, store_failure,
     },
     clock::Timestamp,
+    publish,
     settings::{Settings, Sources},
     store::{
         NextDue, StoreError,
@@ -31,7 +33,8 @@ const MAX_SUMMED: i64 = 100_000;
 #[command(after_help = "\
 Exit status with --exit-code: 0 nothing needs attention.
 1 warning: a row is UNCERTAIN; a PENDING row is due for more than 10 minutes; a row was REJECTED within the last day; \
-emission is paused; no daemon is running (and none is needed).
+emission is paused; TresorPay fails and requests are held back; the clock is off; the WAL is above half of \
+database.max_wal; no daemon is running (and none is needed).
 2 critical: rows or commands wait and no daemon is running; emission has stopped (emit.max_uncertain, \
 database.max_wal); the database cannot be used.")]
 pub(crate) struct StatusArgs {
@@ -82,6 +85,8 @@ struct Report {
     database: DatabaseReport,
     daemon: DaemonReport,
     paused: Option<PauseReport>,
+    /// null: no daemon is running, or it has not said.
+    requests: Option<publish::State>,
     #[serde(serialize_with = "by_status")]
     statuses: Vec<StatusCount>,
     oldest_waiting: Option<WaitingReport>,
@@ -160,9 +165,16 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
     let daemon = daemon_state(path);
     let (size_bytes, wal_bytes) =
         inspect.sizes().map_err(|error| StoreError::Schema { path: path.clone(), why: error.to_string() })?;
+    // What the last daemon wrote says nothing once it has ended.
+    let said = match daemon {
+        DaemonState::Stopped => None,
+        DaemonState::Running(_) | DaemonState::Unknown(_) => inspect.meta(publish::KEY).await?,
+    };
+    let requests = said.as_deref().and_then(publish::State::parse);
     let reasons = judge(&Facts {
         summary: &summary,
         daemon: &daemon,
+        requests: requests.as_ref(),
         wal_bytes,
         max_wal: settings.database.max_wal,
         max_uncertain: settings.emit.max_uncertain,
@@ -170,7 +182,7 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
     });
     let environment = inspect.meta("environment").await?;
     let database = DatabaseReport { path: path.clone(), environment, size_bytes, wal_bytes };
-    Ok(report(summary, reasons, database, daemon, now))
+    Ok(Report { requests, ..report(summary, reasons, database, daemon, now) })
 }
 
 fn report(
@@ -190,6 +202,7 @@ fn report(
             DaemonState::Stopped => DaemonReport { running: Some(false), detail: None },
             DaemonState::Unknown(why) => DaemonReport { running: None, detail: Some(why) },
         },
+        requests: None,
         paused: summary.paused.map(|pause| PauseReport { since: pause.since, by: pause.by }),
         statuses: summary.statuses,
         oldest_waiting: summary.oldest_waiting.map(|waiting| WaitingReport {
@@ -271,6 +284,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         let waits = duration(Duration::from_secs(waiting.seconds));
         facts.push(("", format!("longest due: {}, for {waits}", waiting.reference)));
     }
+    facts.extend(report.requests.iter().flat_map(|requests| held::lines(requests, now)));
     let poll = report.next_poll.as_deref();
     facts.push(("polling", poll.map_or("no notice to ask about".to_owned(), |at| next(at, now))));
     if report.open_commands > 0 {

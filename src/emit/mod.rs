@@ -91,6 +91,8 @@ pub struct Emitter {
     slot: Option<Permit>,
     /// It was told that `emit.max_uncertain` has stopped emission.
     told_stopped: bool,
+    /// Claimed rows whose requests are about to leave.
+    leaving: usize,
     /// Nothing can be claimed before this instant, unless something wakes the worker.
     look_at: Instant,
     /// When a claim last looked for rows whose time had come.
@@ -145,6 +147,7 @@ impl Emitter {
             full: false,
             slot: None,
             told_stopped: false,
+            leaving: 0,
             look_at: Instant::now(),
             promoted_at: Instant::now(),
         }
@@ -253,7 +256,9 @@ impl Emitter {
             self.pace.withdraw_probe(Side::Emit);
         }
         let claimed: Vec<_> = claimed.into_iter().zip(permits).collect();
+        self.leaving = claimed.len();
         let begun = if self.answered.is_empty() { Ok(None) } else { self.begin_turn(claim_more).await };
+        self.leaving = 0;
         for (row, permit) in claimed {
             self.send(row, permit, claim_more);
         }
@@ -324,11 +329,18 @@ impl Emitter {
             return Ok(Budget::none(Wait::Token));
         }
         let (most, probe) = match self.pace.allowance(Side::Emit, now) {
-            Allowance::Open => (usize::MAX, false),
+            Allowance::Open => {
+                let under_way = self.in_flight.len() + self.leaving;
+                (self.pace.most_at_once(Side::Emit).saturating_sub(under_way), false)
+            }
             Allowance::Probe => (1, true),
             Allowance::NotBefore(at) => return Ok(Budget::none(Wait::Until(at))),
             Allowance::ProbeUnderWay => return Ok(Budget::none(Wait::Until(now + FALLBACK_WAKE))),
         };
+        if most == 0 {
+            // The end of a request says whether more may follow.
+            return Ok(Budget::none(Wait::Until(far())));
+        }
         Ok(self.take_slots(slot, most, probe, now))
     }
 

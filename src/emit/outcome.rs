@@ -57,7 +57,8 @@ impl Outcomes {
             }
             Err(invalid) => never_sent(invalid),
         };
-        self.pace.report(Side::Emit, judgement.health, now);
+        let reason = reason(&judgement);
+        self.pace.report_because(Side::Emit, judgement.health, &reason, now);
         if judgement.verdict == Verdict::Created {
             self.last_accepted = Some(now);
         }
@@ -68,7 +69,6 @@ impl Outcomes {
         // A claimed row is EMITTING, where every emission event is legal.
         let to = apply(Status::Emitting, &event).unwrap_or(Status::Uncertain);
         let next_attempt_at = self.next_attempt(finished, &judgement);
-        let reason = reason(&judgement);
         log(finished.outbox_id, &judgement, &reason);
         let payment_url = judgement
             .reference

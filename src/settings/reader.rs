@@ -114,6 +114,11 @@ impl<'a> Reader<'a> {
             .is_some_and(|entry| !matches!(&entry.value, ValueKind::String(text) if text.is_empty()))
     }
 
+    /// Whether `key` has its built-in default.
+    pub(super) fn is_default(&self, key: &str) -> bool {
+        self.merged.given().all(|(given, _)| given != key)
+    }
+
     /// The duration of `key` for a comparison with another; none if something is wrong with it already.
     pub(super) fn sound_duration(&self, key: &str) -> Option<Duration> {
         match &self.merged.get(key)?.value {

@@ -68,9 +68,15 @@ pub(super) fn api(reader: &mut Reader<'_>, environment: Option<Environment>, nee
     let retry_first_delay = reader.duration("api.retry_first_delay", MOMENT..=MAX_RETRY_DELAY);
     let retry_max_delay = reader.duration("api.retry_max_delay", MOMENT..=MAX_RETRY_DELAY);
     let breaker_failures = reader.number("api.breaker_failures", 1..=MAX_BREAKER_FAILURES);
+    // The default gives way to a short request_timeout; one that is given is compared with it.
+    let connect_timeout = if reader.is_default("api.connect_timeout") {
+        connect_timeout?.min(*request_timeout.as_ref().unwrap_or(&MAX_REQUEST))
+    } else {
+        connect_timeout?
+    };
     Ok(Api {
         base_url: base_url?,
-        connect_timeout: connect_timeout?,
+        connect_timeout,
         request_timeout: request_timeout?,
         proxy: proxy?,
         ca_file: ca_file?,

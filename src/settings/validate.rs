@@ -196,7 +196,15 @@ fn compare(reader: &mut Reader<'_>) {
             not_so(reader, (first, one), "no more than", (last, other));
         }
     }
-    let (grace, request) = ("shutdown.grace", "api.request_timeout");
+    // A connection that takes longer than the whole request may would be a doubt although nothing left.
+    let (connect, request) = ("api.connect_timeout", "api.request_timeout");
+    if let Some((one, other)) = both(reader, connect, request)
+        && !reader.is_default(connect)
+        && one > other
+    {
+        not_so(reader, (connect, one), "no more than", (request, other));
+    }
+    let grace = "shutdown.grace";
     if let Some((one, other)) = both(reader, grace, request)
         && one <= other
     {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
-use super::SentTo;
+use super::{
+    SentTo,
+    writer::{Operation, open_attempt},
+};
 use crate::{
     clock::Timestamp,
     notice::{Source, Status, TresorPayReference},
@@ -94,6 +97,42 @@ pub enum AfterCancel {
     },
 }
 
+impl Operation for CancelStart {
+    type Output = Option<i64>;
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        again: Option<i64>,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        begin(conn, self, again).await
+    }
+
+    fn started(attempt: &Option<i64>) -> Option<i64> {
+        *attempt
+    }
+}
+
+impl Operation for CancelRecord {
+    type Output = Option<AfterCancel>;
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        _again: Option<i64>,
+    ) -> Result<Option<AfterCancel>, sqlx::Error> {
+        end(conn, self).await
+    }
+}
+
+impl Operation for DoubtNote {
+    type Output = ();
+
+    async fn carry_out(&self, conn: &mut SqliteConnection, _again: Option<i64>) -> Result<(), sqlx::Error> {
+        note(conn, self).await
+    }
+}
+
 const START: &str = "
     INSERT INTO attempt (outbox_id, operation, code_client, code_structure, base_url, started_at)
     SELECT o.id, 'cancel', ?1, ?2, ?3, ?4 FROM outbox AS o
@@ -139,7 +178,13 @@ pub(super) async fn note(conn: &mut SqliteConnection, note: &DoubtNote) -> Resul
 pub(super) async fn begin(
     conn: &mut SqliteConnection,
     start: &CancelStart,
+    again: Option<i64>,
 ) -> Result<Option<i64>, sqlx::Error> {
+    if let Some(handed_over) = again
+        && let Some(open) = open_attempt(conn, handed_over, start.outbox_id, "cancel").await?
+    {
+        return Ok(Some(open));
+    }
     let started: Option<(i64,)> = sqlx::query_as(START)
         .bind(&start.sent_to.code_client)
         .bind(&start.sent_to.code_structure)

@@ -3,7 +3,7 @@
 
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::{DueNotice, PollRecord, Settled, StoreError, json, poll, replace, resolve};
+use super::{DueNotice, PollRecord, Settled, StoreError, json, poll, replace, resolve, writer::Operation};
 use crate::{
     clock::Timestamp,
     notice::{
@@ -267,6 +267,18 @@ pub(super) enum Change {
     Told { records: Vec<PollRecord>, drifts: Vec<Drift>, polls: Vec<i64>, endings: Vec<Ending> },
     /// What they wait for.
     Wait { ids: Vec<i64>, what: String },
+}
+
+impl Operation for Change {
+    type Output = Vec<Ended>;
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        _again: Option<i64>,
+    ) -> Result<Vec<Ended>, sqlx::Error> {
+        write(conn, self, Timestamp::now()).await
+    }
 }
 
 /// Writes `change`; which commands it carried out.

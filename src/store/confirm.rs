@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::StoreError;
+use super::{
+    StoreError,
+    writer::{Operation, open_attempt},
+};
 use crate::{
     clock::Timestamp,
     tresorpay::{ErrorCode, Phase},
@@ -63,6 +66,30 @@ pub struct ConfirmRecord {
     pub at: Timestamp,
     /// When it is tried again of itself; `None`: not.
     pub next_attempt_at: Option<Timestamp>,
+}
+
+impl Operation for ConfirmStart {
+    type Output = Option<i64>;
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        again: Option<i64>,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        begin(conn, self, again).await
+    }
+
+    fn started(attempt: &Option<i64>) -> Option<i64> {
+        *attempt
+    }
+}
+
+impl Operation for ConfirmRecord {
+    type Output = ();
+
+    async fn carry_out(&self, conn: &mut SqliteConnection, _again: Option<i64>) -> Result<(), sqlx::Error> {
+        end(conn, self).await
+    }
 }
 
 const CASE: &str = "
@@ -126,7 +153,13 @@ pub(super) async fn next(reads: &SqlitePool) -> Result<Option<Timestamp>, StoreE
 pub(super) async fn begin(
     conn: &mut SqliteConnection,
     start: &ConfirmStart,
+    again: Option<i64>,
 ) -> Result<Option<i64>, sqlx::Error> {
+    if let Some(handed_over) = again
+        && let Some(open) = open_attempt(conn, handed_over, start.outbox_id, "confirm").await?
+    {
+        return Ok(Some(open));
+    }
     let started: Option<(i64,)> = sqlx::query_as(START)
         .bind(start.outbox_id)
         .bind(&start.code_client)

@@ -32,8 +32,8 @@ pub struct Claim {
     pub resend: Option<i64>,
 }
 
-/// A row that is `EMITTING`, exactly as the commit left it: this is what is sent.
-#[derive(Clone)]
+/// A row that is `EMITTING`, exactly as the commit left it: this is what is sent. Read from an array, in this order.
+#[derive(Clone, serde::Deserialize)]
 pub struct ClaimedRow {
     /// `outbox.id`.
     pub outbox_id: i64,

@@ -136,6 +136,8 @@ const PASSING: [i32; 11] = [
     23, // AUTH
 ];
 const CONSTRAINT: i32 = 19;
+/// SQL that cannot be prepared: a table or a column that is not there.
+const ERROR: i32 = 1;
 
 /// The primary result code of a database error.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
@@ -154,4 +156,54 @@ pub(super) fn is_passing(error: &sqlx::Error) -> bool {
 /// A rule of the schema was broken.
 pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(CONSTRAINT)
+}
+
+/// The schema does not fit the statement, or a trigger names what is not there.
+pub(super) fn is_schema_error(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(ERROR)
+}
+
+/// What keeps a database from taking writes for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Another connection holds the lock.
+    Locked,
+    /// No room left on the disk.
+    Full,
+    /// The file, its folder or its file system is read-only.
+    ReadOnly,
+    /// The disk fails, the file cannot be opened, memory is short.
+    Failing,
+}
+
+impl Trouble {
+    /// The stable code in the log and in `docs/errors.md`.
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::Locked => "database_locked",
+            Self::Full => "database_full",
+            Self::ReadOnly => "database_read_only",
+            Self::Failing => "database_failing",
+        }
+    }
+
+    /// What to do.
+    pub(super) const fn remedy(self) -> &'static str {
+        match self {
+            Self::Locked => "another program holds the write lock, end its transaction",
+            Self::Full => "make room on its disk",
+            Self::ReadOnly => "the file, its folder or its file system is read-only, make it writable",
+            Self::Failing => "look at the disk, and at the rights on the file and its folder",
+        }
+    }
+}
+
+/// What kind of trouble a passing error is.
+pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
+    match primary_code(error) {
+        Some(5 | 6) => Trouble::Locked,
+        Some(13) => Trouble::Full,
+        Some(8) => Trouble::ReadOnly,
+        Some(_) | None => Trouble::Failing,
+    }
 }

@@ -20,6 +20,7 @@ mod replace;
 mod resolve;
 mod sharing;
 mod turn;
+mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
@@ -36,6 +37,9 @@ pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
 pub use resolve::{Evidence, Settled, Taken};
+pub use wait::{Wait, WaitMove};
+/// A WAL above this part of `database.max_wal` is warned about.
+pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;
 pub use writer::Writer;
 
 /// Rows for a statement that takes them by `json_each`.

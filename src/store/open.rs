@@ -16,6 +16,7 @@ use sqlx::{
 
 use super::{
     Lease, Reads, StoreError, Writer, error::is_passing, lease::beside, mark::Mark, queue::last_attempt,
+    writer::WriterFile,
 };
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
@@ -24,7 +25,7 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!();
 /// error names what to do instead.
 pub(crate) const GUARD: &str = "use_the_command_table";
 /// How long a statement waits for another connection's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reads that run at once.
 const READ_CONNECTIONS: u32 = 2;
 /// WAL pages between the writer's checkpoints: 16 MiB.
@@ -76,11 +77,13 @@ pub enum Access {
     Application,
 }
 
-/// Opens, creates or migrates the database at `path` for the daemon, and refuses what is not its own.
+/// Opens, creates or migrates the database at `path` for the daemon, and refuses what is not its own. `max_wal` is
+/// `database.max_wal`, in bytes.
 pub async fn open_for_daemon(
     path: &Path,
     mark_path: &Path,
     binding: &Binding,
+    max_wal: u64,
 ) -> Result<Opened<impl Future<Output = Result<(), StoreError>> + Send + 'static>, StoreError> {
     check_folder(path)?;
     let lease = Lease::take(path)?;
@@ -96,7 +99,9 @@ pub async fn open_for_daemon(
     };
     let mark = check_mark(&mut conn, path, mark_path, created).await?;
     let reads = read_pool(path, READ_CONNECTIONS);
-    let (writer, writer_task) = Writer::new(options, conn, mark);
+    let handed_over = last_attempt(&mut conn).await?;
+    let file = WriterFile { path: path.to_owned(), options, max_wal };
+    let (writer, writer_task) = Writer::new(file, conn, mark, handed_over);
     Ok(Opened { writer, writer_task, reads: Reads::new(reads), lease })
 }
 
@@ -110,7 +115,7 @@ pub async fn migrate_only(path: &Path, binding: &Binding) -> Result<(), StoreErr
 }
 
 /// A connection to a database that is durable, of this program's schema, and bound to this environment.
-async fn prepare(
+pub(super) async fn prepare(
     options: &SqliteConnectOptions,
     path: &Path,
     binding: &Binding,
@@ -152,7 +157,7 @@ fn base_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT)
 }
 
-fn daemon_options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn daemon_options(path: &Path) -> SqliteConnectOptions {
     base_options(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -191,7 +196,7 @@ pub(super) fn check_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes an empty file readable by no stranger; whether there was none.
-fn create_file(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn create_file(path: &Path) -> Result<bool, StoreError> {
     let failed = |error: std::io::Error| StoreError::Schema { path: path.to_owned(), why: error.to_string() };
     match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Ok(_) => Ok(true),

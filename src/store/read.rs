@@ -3,8 +3,8 @@
 use sqlx::SqlitePool;
 
 use super::{
-    CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, command, confirm, doubt, poll,
-    queue, resolve,
+    CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, Wait, command, confirm, doubt,
+    poll, queue, resolve, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -117,6 +117,16 @@ impl Reads {
     pub async fn queue(&self) -> Result<Queue, StoreError> {
         let row: (i64, i64, i64, i64) = sqlx::query_as(QUEUE).fetch_one(&self.pool).await?;
         Ok(Queue { pending: row.0, emitting: row.1, uncertain: row.2, emitted: row.3 })
+    }
+
+    /// Emitted notices that are next asked about after `beyond`; `None`: all that are asked about again.
+    pub async fn poll_waits(&self, beyond: Option<Timestamp>) -> Result<Vec<Wait>, StoreError> {
+        wait::polls(&self.pool, beyond).await
+    }
+
+    /// Rows that wait to be emitted again until after `beyond`.
+    pub async fn retry_waits(&self, beyond: Timestamp) -> Result<Vec<Wait>, StoreError> {
+        wait::retries(&self.pool, beyond).await
     }
 
     /// The pool, for a connection of one's own.

@@ -6,6 +6,7 @@
 
 use sqlx::SqliteConnection;
 
+use super::writer::Operation;
 use crate::{
     clock::Timestamp,
     notice::{Action, Source, Status},
@@ -75,9 +76,27 @@ const REPLACING: &str = "
     WHERE o.status = 'PENDING' AND o.replaces IS NOT NULL AND o.reference <> ?1
       AND o.next_attempt_at IS NULL AND o.not_before IS o.not_before_passed";
 
+/// The corrections whose `outbox.id` is beyond this one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Corrections {
+    pub(super) after: i64,
+}
+
+impl Operation for Corrections {
+    type Output = (Option<i64>, bool);
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        _again: Option<i64>,
+    ) -> Result<Self::Output, sqlx::Error> {
+        advance(conn, self.after, Timestamp::now()).await
+    }
+}
+
 /// Asks for the cancel of what corrections replace, and rejects those whose original was paid. `after` is where the last
 /// look ended; where this one ended, or `None` at the end.
-pub(super) async fn advance(
+async fn advance(
     conn: &mut SqliteConnection,
     after: i64,
     now: Timestamp,

@@ -5,6 +5,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use super::{
     Ended, StoreError, Wanted,
     command::{end_one, move_row, one},
+    writer::Operation,
 };
 use crate::{
     clock::Timestamp,
@@ -96,8 +97,20 @@ pub(super) async fn owner(
     Ok(row.map(|row| row.0))
 }
 
+impl Operation for Evidence {
+    type Output = Taken;
+
+    async fn carry_out(
+        &self,
+        conn: &mut SqliteConnection,
+        _again: Option<i64>,
+    ) -> Result<Taken, sqlx::Error> {
+        take_evidence(conn, self, Timestamp::now()).await
+    }
+}
+
 /// Makes the row `EMITTED` and ends the command, in one commit.
-pub(super) async fn take_evidence(
+async fn take_evidence(
     conn: &mut SqliteConnection,
     evidence: &Evidence,
     now: Timestamp,

@@ -1,19 +1,21 @@
 //! One turn of the emission: results of finished requests and the marks of the next ones, in one transaction.
 //!
-//! The statements of a turn go to SQLite's thread as one text, so that a turn costs one hand-over and not seven; each
-//! `?` takes the next argument. A limit is written `? + 0`: SQLite plans anew for each value of a bare parameter there,
-//! and with it compiles every trigger again.
+//! The statements of a turn go to SQLite's thread as one text and their answer comes back as one row, so that a turn
+//! costs one hand-over and not forty; each `?` takes the next argument. Records are rows of a `VALUES`, their number
+//! rounded up to a power of two with empty ones: few texts, each prepared once, and no JSON to take apart for each value.
+//! A limit is written `? + 0`: SQLite plans anew for each value of a bare parameter there, and with it compiles every
+//! trigger again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures_util::TryStreamExt;
 use sqlx::{
     Arguments as _, AssertSqlSafe, Either, Encode, Executor, Row, Sqlite, SqliteConnection, Type,
-    sqlite::{SqliteArguments, SqliteRow},
+    sqlite::SqliteArguments,
 };
 
 use super::{
-    Claim, ClaimedRow, EmissionRecord, json,
+    Claim, ClaimedRow, EmissionRecord,
     queue::{due, paused},
     replace::chain,
 };
@@ -22,68 +24,29 @@ use crate::notice::{Status, TresorPayReference};
 /// Waiting rows that become due in one turn at the most; the rest follow in the next.
 const PROMOTE_AT_ONCE: i64 = 500;
 
-/// Fields of a record's JSON array, in the order of the statements below.
-type Fields<'a> = (
-    i64,
-    i64,
-    &'static str,
-    &'a str,
-    u8,
-    Option<String>,
-    Option<&'a str>,
-    Option<&'a str>,
-    Option<&'a str>,
-    String,
-    &'static str,
-    Option<u16>,
-    &'static str,
-    Option<&'a str>,
-    i64,
-    Option<&'a str>,
-);
-
-fn fields(record: &EmissionRecord) -> Fields<'_> {
-    (
-        record.outbox_id,
-        record.attempt_id,
-        record.to.as_str(),
-        &record.reason,
-        u8::from(record.counts),
-        record.next_attempt_at.map(|at| at.to_string()),
-        record.last_error(),
-        (record.to == Status::Emitted)
-            .then_some(record.tresorpay_reference.as_ref())
-            .flatten()
-            .map(TresorPayReference::as_str),
-        record.payment_url.as_deref(),
-        record.at.to_string(),
-        record.phase.as_str(),
-        record.http_status,
-        record.code.as_str(),
-        record.detail.as_deref(),
-        i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX),
-        record.tresorpay_reference.as_ref().map(TresorPayReference::as_str),
-    )
-}
-
 /// Only a row that is `EMITTING` by the very attempt that was answered takes the result.
 const RECORD_ROWS: &str = "
+    WITH r (id, attempt_id, status, reason, counts, next_attempt_at, last_error, tresorpay_reference, payment_url, at)
+        AS (VALUES {records})
     UPDATE outbox SET
-        status = r.value->>2, status_source = 'emit', status_reason = r.value->>3, updated_at = r.value->>9,
-        attempts = attempts + (r.value->>4), next_attempt_at = r.value->>5, last_error = r.value->>6,
-        tresorpay_reference = r.value->>7, payment_url = r.value->>8,
-        emitted_at = CASE WHEN r.value->>2 = 'EMITTED' THEN r.value->>9 ELSE emitted_at END
-    FROM json_each(?) AS r
-    WHERE outbox.id = r.value->>0 AND +outbox.status = 'EMITTING'
+        status = r.status, status_source = 'emit', status_reason = r.reason, updated_at = r.at,
+        attempts = attempts + r.counts, next_attempt_at = r.next_attempt_at, last_error = r.last_error,
+        tresorpay_reference = r.tresorpay_reference, payment_url = r.payment_url,
+        emitted_at = CASE WHEN r.status = 'EMITTED' THEN r.at ELSE emitted_at END
+    FROM r
+    WHERE outbox.id = r.id AND +outbox.status = 'EMITTING'
       AND EXISTS (SELECT 1 FROM attempt AS a
-                  WHERE a.id = r.value->>1 AND a.outbox_id = outbox.id AND a.outcome IS NULL)";
+                  WHERE a.id = r.attempt_id AND a.outbox_id = outbox.id AND a.outcome IS NULL)";
+const ROW_COLUMNS: usize = 10;
 
 const RECORD_ATTEMPTS: &str = "
+    WITH r (id, phase, http_status, outcome, detail, duration_ms, tresorpay_reference) AS (VALUES {records})
     UPDATE attempt SET
-        phase = r.value->>10, http_status = r.value->>11, outcome = r.value->>12, detail = r.value->>13,
-        duration_ms = r.value->>14, tresorpay_reference = r.value->>15
-    FROM json_each(?) AS r
-    WHERE attempt.id = r.value->>1 AND +attempt.outcome IS NULL";
+        phase = r.phase, http_status = r.http_status, outcome = r.outcome, detail = r.detail,
+        duration_ms = r.duration_ms, tresorpay_reference = r.tresorpay_reference
+    FROM r
+    WHERE attempt.id = r.id AND +attempt.outcome IS NULL";
+const ATTEMPT_COLUMNS: usize = 7;
 
 /// Rows whose time has come move to the claimable ones.
 const PROMOTE: &str = concat!(
@@ -99,19 +62,6 @@ const PROMOTE: &str = concat!(
     " LIMIT ? + 0)"
 );
 
-/// What a claimed row is sent with. The references that were canceled for it are looked for only if it was sent before.
-macro_rules! claimed_columns {
-    () => {
-        "
-    RETURNING id, reference, code_client, code_structure, net_total, tax_payer, items, authorized_payment_modes,
-              callback, redirect_url,
-              CASE WHEN attempts > 0 THEN (
-                  SELECT json_group_array(a.tresorpay_reference) FROM attempt AS a INDEXED BY attempt_outbox
-                  WHERE a.outbox_id = outbox.id AND a.tresorpay_reference IS NOT NULL
-                    AND (a.outcome = 'already_canceled' OR a.operation = 'cancel' AND a.outcome = 'ok')) END"
-    };
-}
-
 /// One row in doubt; the caller has looked whether it may be sent again.
 const RESEND: &str = concat!(
     "
@@ -123,9 +73,7 @@ const RESEND: &str = concat!(
       AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                       WHERE c.reference = outbox.reference AND c.action = 'cancel' AND c.done_at IS NULL)
       AND NOT ",
-    paused!(),
-    claimed_columns!(),
-    ", 1"
+    paused!()
 );
 
 const CLAIM: &str = concat!(
@@ -148,9 +96,7 @@ const CLAIM: &str = concat!(
                 WHERE r.status <> 'CANCELED' AND r.id <> o.id))
           AND NOT EXISTS (SELECT 1 FROM command AS c INDEXED BY command_open
                           WHERE c.reference = o.reference AND c.action = 'cancel' AND c.done_at IS NULL)
-        ORDER BY o.priority DESC, o.id LIMIT ? + 0)",
-    claimed_columns!(),
-    ", 0"
+        ORDER BY o.priority DESC, o.id LIMIT ? + 0)"
 );
 
 /// Every row that is `EMITTING` without an open attempt was claimed just now.
@@ -160,17 +106,46 @@ const START_ATTEMPTS: &str = "
     FROM outbox AS o INDEXED BY outbox_emitting
     WHERE o.status = 'EMITTING' AND NOT EXISTS (
         SELECT 1 FROM attempt AS a INDEXED BY attempt_open
-        WHERE a.outbox_id = o.id AND a.operation = 'emit' AND a.outcome IS NULL)
-    RETURNING outbox_id, id";
+        WHERE a.outbox_id = o.id AND a.operation = 'emit' AND a.outcome IS NULL)";
 
-/// Columns that [`START_ATTEMPTS`] returns; [`CLAIM`] returns more.
-const ATTEMPT_COLUMNS: usize = 2;
+/// Claimed rows as one array, with an array for each in the order of [`ClaimedRow`]. [`RESEND`] alone gives a reason; what
+/// was canceled is looked for only if the row was sent before.
+macro_rules! claimed_rows {
+    () => {
+        "
+    SELECT json_group_array(json_array(
+        o.id, a.id, o.reference, o.code_client, o.code_structure, o.net_total, o.tax_payer, o.items,
+        o.authorized_payment_modes, o.callback, o.redirect_url,
+        json(CASE WHEN o.status_reason IS NULL THEN 'false' ELSE 'true' END),
+        json(CASE WHEN o.attempts = 0 THEN '[]' ELSE (
+            SELECT json_group_array(c.tresorpay_reference) FROM attempt AS c INDEXED BY attempt_outbox
+            WHERE c.outbox_id = o.id AND c.tresorpay_reference IS NOT NULL
+              AND (c.outcome = 'already_canceled' OR c.operation = 'cancel' AND c.outcome = 'ok')) END)))"
+    };
+}
+pub(super) use claimed_rows;
+
+/// What was claimed just now, exactly as it stands: the attempts that [`START_ATTEMPTS`] has inserted, whose ids follow
+/// each other. If it has inserted none, the last rowid is of anything, or 0.
+const CLAIMED: &str = concat!(
+    claimed_rows!(),
+    "
+    FROM attempt AS a JOIN outbox AS o ON o.id = a.outbox_id
+    WHERE changes() > 0 AND a.id > last_insert_rowid() - changes() AND a.operation = 'emit' AND a.outcome IS NULL"
+);
+
+/// Reads the array of [`claimed_rows`].
+pub(super) fn read_claimed(rows: &str) -> Result<Vec<ClaimedRow>, sqlx::Error> {
+    serde_json::from_str(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
 
 /// Whether a turn opens and closes the transaction that it runs in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bracket {
     pub(super) begin: bool,
     pub(super) commit: bool,
+    /// It was tried before, and may have been committed then; attempts after this one were handed to nobody.
+    pub(super) again: Option<i64>,
 }
 
 /// Records what finished, then takes up to `claim.limit` rows: `EMITTING`, each with its open attempt.
@@ -181,24 +156,30 @@ pub(super) async fn turn(
     bracket: Bracket,
 ) -> Result<Vec<ClaimedRow>, sqlx::Error> {
     let (sql, arguments) = script(records, claim, bracket)?;
+    if sql.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut answers = conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
-    let mut claimed = Vec::new();
-    let mut attempts: HashMap<i64, i64> = HashMap::new();
+    let mut claimed: Vec<ClaimedRow> = Vec::new();
     let mut changed = Vec::new();
     while let Some(answer) = answers.try_next().await? {
         match answer {
-            Either::Right(row) if row.len() == ATTEMPT_COLUMNS => {
-                attempts.insert(row.try_get(0)?, row.try_get(1)?);
+            Either::Right(row) => {
+                claimed = read_claimed(row.try_get(0)?)?;
             }
-            Either::Right(row) => claimed.push(claimed_row(&row)?),
             Either::Left(done) => changed.push(done.rows_affected()),
         }
     }
-    for row in &mut claimed {
-        row.attempt_id = attempts.get(&row.outbox_id).copied().ok_or(sqlx::Error::RowNotFound)?;
-    }
     let recorded = changed.get(usize::from(bracket.begin)).copied().unwrap_or_default();
     if !records.is_empty() && recorded != records.len() as u64 {
+        if bracket.again.is_some() {
+            tracing::warn!(
+                answered = records.len(),
+                recorded,
+                "some answers stand in the database already: a commit that seemed to fail had been written"
+            );
+            return Ok(claimed);
+        }
         tracing::error!(
             answered = records.len(),
             recorded,
@@ -217,32 +198,38 @@ fn script(
     let mut statements = Vec::with_capacity(8);
     let mut arguments = Arguments { list: SqliteArguments::default() };
     if bracket.begin {
-        statements.push("BEGIN IMMEDIATE");
+        statements.push("BEGIN IMMEDIATE".to_owned());
     }
     if !records.is_empty() {
-        let json = json(&records.iter().map(fields).collect::<Vec<_>>())?;
-        statements.extend([RECORD_ROWS, RECORD_ATTEMPTS]);
-        arguments.add(json.clone())?;
-        arguments.add(json)?;
+        statements.extend([with_values(RECORD_ROWS, ROW_COLUMNS, records.len())]);
+        for record in records {
+            arguments.add_row(record)?;
+        }
+        arguments.add_empty(ROW_COLUMNS, records.len())?;
+        statements.extend([with_values(RECORD_ATTEMPTS, ATTEMPT_COLUMNS, records.len())]);
+        for record in records {
+            arguments.add_attempt(record)?;
+        }
+        arguments.add_empty(ATTEMPT_COLUMNS, records.len())?;
     }
     if let Some(claim) = claim {
         let now = claim.now.to_string();
         if claim.promote {
-            statements.push(PROMOTE);
+            statements.push(PROMOTE.to_owned());
             arguments.add(now.clone())?;
             arguments.add(PROMOTE_AT_ONCE)?;
         }
         if let Some(outbox_id) = claim.resend {
-            statements.push(RESEND);
+            statements.push(RESEND.to_owned());
             arguments.add(now.clone())?;
             arguments.add(outbox_id)?;
             arguments.add(claim.max_attempts)?;
         }
-        statements.extend([CLAIM, START_ATTEMPTS]);
+        statements.extend([CLAIM, START_ATTEMPTS, CLAIMED].map(str::to_owned));
         arguments.add_claim(claim, now)?;
     }
     if bracket.commit {
-        statements.push("COMMIT");
+        statements.push("COMMIT".to_owned());
     }
     Ok((statements.join(";\n"), arguments.list))
 }
@@ -255,6 +242,41 @@ struct Arguments {
 impl Arguments {
     fn add<'q, T: Encode<'q, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> Result<(), sqlx::Error> {
         self.list.add(value).map_err(sqlx::Error::Encode)
+    }
+
+    /// In the order of [`RECORD_ROWS`].
+    fn add_row(&mut self, record: &EmissionRecord) -> Result<(), sqlx::Error> {
+        let emitted = record.to == Status::Emitted;
+        let reference = record.tresorpay_reference.as_ref().filter(|_| emitted);
+        self.add(record.outbox_id)?;
+        self.add(record.attempt_id)?;
+        self.add(record.to.as_str())?;
+        self.add(record.reason.clone())?;
+        self.add(record.counts)?;
+        self.add(record.next_attempt_at.map(|at| at.to_string()))?;
+        self.add(record.last_error().map(str::to_owned))?;
+        self.add(reference.map(|reference| reference.as_str().to_owned()))?;
+        self.add(record.payment_url.clone())?;
+        self.add(record.at.to_string())
+    }
+
+    /// In the order of [`RECORD_ATTEMPTS`].
+    fn add_attempt(&mut self, record: &EmissionRecord) -> Result<(), sqlx::Error> {
+        self.add(record.attempt_id)?;
+        self.add(record.phase.as_str())?;
+        self.add(record.http_status)?;
+        self.add(record.code.as_str())?;
+        self.add(record.detail.clone())?;
+        self.add(i64::try_from(record.duration.as_millis()).unwrap_or(i64::MAX))?;
+        self.add(record.tresorpay_reference.as_ref().map(|reference| reference.as_str().to_owned()))
+    }
+
+    /// The rows that fill `records` up to what [`with_values`] has made room for: no id is NULL.
+    fn add_empty(&mut self, columns: usize, records: usize) -> Result<(), sqlx::Error> {
+        for _ in 0..columns * (records.next_power_of_two() - records) {
+            self.add(None::<i64>)?;
+        }
+        Ok(())
     }
 
     /// In the order of [`CLAIM`] and [`START_ATTEMPTS`].
@@ -272,25 +294,10 @@ impl Arguments {
     }
 }
 
-fn claimed_row(row: &SqliteRow) -> Result<ClaimedRow, sqlx::Error> {
-    Ok(ClaimedRow {
-        outbox_id: row.try_get(0)?,
-        attempt_id: 0,
-        reference: row.try_get(1)?,
-        code_client: row.try_get(2)?,
-        code_structure: row.try_get(3)?,
-        net_total: row.try_get(4)?,
-        tax_payer: row.try_get(5)?,
-        items: row.try_get(6)?,
-        authorized_payment_modes: row.try_get(7)?,
-        callback: row.try_get(8)?,
-        redirect_url: row.try_get(9)?,
-        canceled: match row.try_get::<Option<&str>, _>(10)? {
-            None => Vec::new(),
-            Some(json) => serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-        },
-        doubted: row.try_get(11)?,
-    })
+/// The statement with room for `records` rows of so many columns, rounded up.
+fn with_values(statement: &str, columns: usize, records: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    statement.replace("{records}", &vec![row; records.next_power_of_two()].join(","))
 }
 
 /// Turns records whose reference another row has, or another record of the same turn, into doubts; whether there were

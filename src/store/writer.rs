@@ -1,7 +1,20 @@
 //! The single writer: one task owns the one write connection, drains its queue, commits what has come in as one
 //! transaction, then answers every caller. A database that is locked, full or out of reach delays and never drops.
 
-use std::time::Duration;
+mod operation; // what every kind of write has in common
+mod refused; // what a rule or a trigger does not let in
+mod trouble; // when to try again, and what the log says
+mod unseen; // commits that failed and may be there all the same
+mod wal; // how large the WAL may grow
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
@@ -12,94 +25,57 @@ use tokio::{
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
     DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, PollRecord, Settled, StoreError, Taken,
-    cancel,
-    command::{self, Change},
-    confirm, doubt,
+    command::Change,
+    doubt,
     error::{is_constraint, is_passing},
     mark::Mark,
-    poll, recovery, replace, resolve,
-    sharing::Sharing,
+    poll, recovery,
+    replace::Corrections,
+    sharing::{Pause, Sharing},
     turn::{self, Bracket},
+    wait::{Publish, WaitMove},
 };
-use crate::{clock::Timestamp, notice::Policy, pace::Backoff};
+use crate::{clock::Timestamp, notice::Policy};
+pub(super) use operation::Operation;
+use operation::{Asked, Job};
+use refused::Waiting;
+use trouble::Trouble;
+pub(super) use unseen::open_attempt;
+pub(crate) use wal::TOLD_SHARE;
+use wal::Wal;
 
 /// Writes waiting for their turn; a full queue makes callers wait.
 const QUEUE: usize = 64;
-/// Between tries of a commit that the database refuses for now.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(5) };
-/// A refusal that lasts this long is reported, then each time as long again.
-const REPORT_AFTER: Duration = Duration::from_secs(10);
 /// The mark's fsync may trail its writes by this much.
 const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
+/// Answers to record and rows to take, in one commit.
+#[derive(Default)]
+struct EmitTurn {
+    records: Vec<EmissionRecord>,
+    claim: Option<Claim>,
+    claimed: Vec<ClaimedRow>,
+    /// Rows that a commit took whose end nobody saw: they are this turn's claim.
+    unseen: Vec<ClaimedRow>,
+}
+
 /// One caller's write.
 enum Write {
-    EmitTurn {
-        records: Vec<EmissionRecord>,
-        claim: Option<Claim>,
-        claimed: Vec<ClaimedRow>,
-        reply: Reply<Vec<ClaimedRow>>,
-    },
-    Polls {
-        records: Vec<PollRecord>,
-        reply: Reply<()>,
-    },
-    BeginCancel {
-        start: CancelStart,
-        attempt: Option<i64>,
-        reply: Reply<Option<i64>>,
-    },
-    EndCancel {
-        record: Box<CancelRecord>,
-        then: Option<AfterCancel>,
-        reply: Reply<Option<AfterCancel>>,
-    },
-    NoteDoubt {
-        note: DoubtNote,
-        reply: Reply<()>,
-    },
-    Recover {
-        now: Timestamp,
-        policy: DoubtPolicy,
-        moved: u64,
-        reply: Reply<u64>,
-    },
-    BeginConfirm {
-        start: ConfirmStart,
-        attempt: Option<i64>,
-        reply: Reply<Option<i64>>,
-    },
-    EndConfirm {
-        record: ConfirmRecord,
-        reply: Reply<()>,
-    },
-    TakeEvidence {
-        evidence: Box<Evidence>,
-        now: Timestamp,
-        taken: Taken,
-        reply: Reply<Taken>,
-    },
-    Replace {
-        after: i64,
-        now: Timestamp,
-        done: (Option<i64>, bool),
-        reply: Reply<(Option<i64>, bool)>,
-    },
-    Commands {
-        change: Change,
-        now: Timestamp,
-        ended: Vec<Ended>,
-        reply: Reply<Vec<Ended>>,
-    },
+    EmitTurn { turn: EmitTurn, reply: Reply<Vec<ClaimedRow>> },
+    Polls { records: Vec<PollRecord>, reply: Reply<usize> },
+    Recover { now: Timestamp, policy: DoubtPolicy, moved: u64, reply: Reply<u64> },
+    Other(Box<dyn Job>),
 }
 
 impl Write {
     /// Applies it as its part of the group's transaction; may be applied again if the group is rolled back.
     async fn apply(&mut self, conn: &mut SqliteConnection, bracket: Bracket) -> Result<(), sqlx::Error> {
-        if let Self::EmitTurn { records, claim, claimed, .. } = self {
-            *claimed = turn::turn(conn, records, claim.as_ref(), bracket).await?;
+        if let Self::EmitTurn { turn, .. } = self {
+            let claim = turn.claim.as_ref().filter(|_| turn.unseen.is_empty());
+            turn.claimed = turn::turn(conn, &turn.records, claim, bracket).await?;
+            turn.claimed.extend_from_slice(&turn.unseen);
             return Ok(());
         }
         if bracket.begin {
@@ -108,20 +84,12 @@ impl Write {
         match self {
             Self::EmitTurn { .. } => {}
             Self::Polls { records, .. } => poll::record(conn, records).await?,
-            Self::BeginCancel { start, attempt, .. } => *attempt = cancel::begin(conn, start).await?,
-            Self::EndCancel { record, then, .. } => *then = cancel::end(conn, record).await?,
-            Self::NoteDoubt { note, .. } => cancel::note(conn, note).await?,
             Self::Recover { now, policy, moved, .. } => {
-                *moved = recovery::recover(conn, *now).await?;
+                // If an earlier try was committed after all, this one finds none of its rows.
+                *moved = recovery::recover(conn, *now).await?.max(*moved);
                 doubt::date_all(conn, *policy).await?;
             }
-            Self::BeginConfirm { start, attempt, .. } => *attempt = confirm::begin(conn, start).await?,
-            Self::EndConfirm { record, .. } => confirm::end(conn, record).await?,
-            Self::TakeEvidence { evidence, now, taken, .. } => {
-                *taken = resolve::take_evidence(conn, evidence, *now).await?;
-            }
-            Self::Replace { after, now, done, .. } => *done = replace::advance(conn, *after, *now).await?,
-            Self::Commands { change, now, ended, .. } => *ended = command::write(conn, change, *now).await?,
+            Self::Other(job) => job.carry_out(conn, bracket.again).await?,
         }
         if bracket.commit {
             sqlx::query("COMMIT").execute(conn).await?;
@@ -132,53 +100,54 @@ impl Write {
     /// Takes out what the schema refuses and the contract has an answer for; whether that changed anything.
     async fn yield_to_constraint(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         match self {
-            Self::EmitTurn { records, claim, .. } => {
-                // If it is the claim that cannot be made, the answers are recorded without it.
-                Ok(turn::doubt_foreign_references(conn, records).await?
-                    || (!records.is_empty() && claim.take().is_some()))
-            }
-            Self::Polls { .. }
-            | Self::BeginCancel { .. }
-            | Self::EndCancel { .. }
-            | Self::NoteDoubt { .. }
-            | Self::Recover { .. }
-            | Self::BeginConfirm { .. }
-            | Self::EndConfirm { .. }
-            | Self::TakeEvidence { .. }
-            | Self::Replace { .. }
-            | Self::Commands { .. } => Ok(false),
+            Self::EmitTurn { turn, .. } => turn::doubt_foreign_references(conn, &mut turn.records).await,
+            Self::Polls { .. } | Self::Recover { .. } | Self::Other(_) => Ok(false),
         }
     }
 
     /// The last attempt that this write started.
     fn last_attempt(&self) -> Option<i64> {
         match self {
-            Self::EmitTurn { claimed, .. } => claimed.iter().map(|row| row.attempt_id).max(),
-            Self::BeginCancel { attempt, .. } | Self::BeginConfirm { attempt, .. } => *attempt,
-            Self::Polls { .. }
-            | Self::EndCancel { .. }
-            | Self::NoteDoubt { .. }
-            | Self::Recover { .. }
-            | Self::EndConfirm { .. }
-            | Self::TakeEvidence { .. }
-            | Self::Replace { .. }
-            | Self::Commands { .. } => None,
+            Self::EmitTurn { turn, .. } => turn.claimed.iter().map(|row| row.attempt_id).max(),
+            Self::Other(job) => job.started(),
+            Self::Polls { .. } | Self::Recover { .. } => None,
+        }
+    }
+
+    /// It is tried again, maybe much later.
+    fn renew(&mut self, now: Timestamp) {
+        if let Self::EmitTurn { turn: EmitTurn { claim: Some(claim), .. }, .. } = self {
+            claim.now = now;
+        }
+    }
+
+    /// Takes over, of `unseen`, as many rows as it would claim.
+    fn take_over(&mut self, unseen: &mut Vec<ClaimedRow>) {
+        if let Self::EmitTurn { turn, .. } = self {
+            let most = turn.claim.as_ref().map_or(0, |claim| claim.limit).min(unseen.len());
+            turn.unseen = unseen.drain(..most).collect();
+        }
+    }
+
+    /// Claims nothing; whether nothing is left to write.
+    fn give_up_claim(&mut self) -> bool {
+        match self {
+            Self::EmitTurn { turn, .. } => {
+                turn.claim = None;
+                turn.claimed.clear();
+                turn.records.is_empty()
+            }
+            Self::Polls { .. } | Self::Recover { .. } | Self::Other(_) => false,
         }
     }
 
     /// Answers the caller, who may have gone.
     fn answer(self, result: Result<(), StoreError>) {
         match self {
-            Self::EmitTurn { claimed, reply, .. } => drop(reply.send(result.map(|()| claimed))),
-            Self::Polls { reply, .. } | Self::NoteDoubt { reply, .. } => drop(reply.send(result)),
-            Self::BeginCancel { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
-            Self::EndCancel { then, reply, .. } => drop(reply.send(result.map(|()| then))),
+            Self::EmitTurn { turn, reply } => drop(reply.send(result.map(|()| turn.claimed))),
+            Self::Polls { records, reply } => drop(reply.send(result.map(|()| records.len()))),
             Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
-            Self::BeginConfirm { attempt, reply, .. } => drop(reply.send(result.map(|()| attempt))),
-            Self::EndConfirm { reply, .. } => drop(reply.send(result)),
-            Self::TakeEvidence { taken, reply, .. } => drop(reply.send(result.map(|()| taken))),
-            Self::Replace { done, reply, .. } => drop(reply.send(result.map(|()| done))),
-            Self::Commands { ended, reply, .. } => drop(reply.send(result.map(|()| ended))),
+            Self::Other(job) => job.answer(result),
         }
     }
 }
@@ -190,23 +159,15 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The handle and the task.
+    /// The handle and the task. `handed_over` is the last attempt that the database knows.
     pub(super) fn new(
-        options: SqliteConnectOptions,
+        file: WriterFile,
         conn: SqliteConnection,
         mark: Mark,
+        handed_over: i64,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let task = WriterTask {
-            options,
-            conn: Some(conn),
-            mark,
-            mark_synced: Instant::now(),
-            mark_dirty: false,
-            sharing: Sharing::new(std::time::Instant::now()),
-            held: Duration::ZERO,
-        };
-        (Self { queue }, task.run(inbox))
+        (Self { queue }, WriterTask::new(file, conn, mark, handed_over).run(inbox))
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
@@ -215,30 +176,13 @@ impl Writer {
         records: Vec<EmissionRecord>,
         claim: Option<Claim>,
     ) -> Result<Vec<ClaimedRow>, StoreError> {
-        self.ask(|reply| Write::EmitTurn { records, claim, claimed: Vec::new(), reply }).await
+        let turn = EmitTurn { records, claim, ..EmitTurn::default() };
+        self.ask(|reply| Write::EmitTurn { turn, reply }).await
     }
 
-    /// Records what polls told.
-    pub async fn record_polls(&self, records: Vec<PollRecord>) -> Result<(), StoreError> {
+    /// Records what polls told; for how many notices. The others, which a trigger refuses, are due as before.
+    pub async fn record_polls(&self, records: Vec<PollRecord>) -> Result<usize, StoreError> {
         self.ask(|reply| Write::Polls { records, reply }).await
-    }
-
-    /// Commits that a cancel may leave: its open attempt, or `None` if the row is not as expected any more or has a
-    /// request under way.
-    pub async fn begin_cancel(&self, start: CancelStart) -> Result<Option<i64>, StoreError> {
-        self.ask(|reply| Write::BeginCancel { start, attempt: None, reply }).await
-    }
-
-    /// Records what became of a cancel and moves its row; what followed, `None` if the row had moved meanwhile and was
-    /// left alone.
-    pub async fn end_cancel(&self, record: CancelRecord) -> Result<Option<AfterCancel>, StoreError> {
-        let record = Box::new(record);
-        self.ask(|reply| Write::EndCancel { record, then: None, reply }).await
-    }
-
-    /// Says why a row in doubt waits or is held.
-    pub async fn note_doubt(&self, note: DoubtNote) -> Result<(), StoreError> {
-        self.ask(|reply| Write::NoteDoubt { note, reply }).await
     }
 
     /// Puts in doubt what a crash left under way, and dates all doubts; how many rows are newly in doubt.
@@ -246,14 +190,31 @@ impl Writer {
         self.ask(|reply| Write::Recover { now, policy, moved: 0, reply }).await
     }
 
+    /// Commits that a cancel may leave: its open attempt, or `None` if the row is not as expected any more or has a
+    /// request under way.
+    pub async fn begin_cancel(&self, start: CancelStart) -> Result<Option<i64>, StoreError> {
+        self.submit(start).await
+    }
+
+    /// Records what became of a cancel and moves its row; what followed, `None` if the row had moved meanwhile and was
+    /// left alone.
+    pub async fn end_cancel(&self, record: CancelRecord) -> Result<Option<AfterCancel>, StoreError> {
+        self.submit(record).await
+    }
+
+    /// Says why a row in doubt waits or is held.
+    pub async fn note_doubt(&self, note: DoubtNote) -> Result<(), StoreError> {
+        self.submit(note).await
+    }
+
     /// Commits that a confirmation may leave: its open attempt, or `None` if there is nothing to confirm any more.
     pub async fn begin_confirm(&self, start: ConfirmStart) -> Result<Option<i64>, StoreError> {
-        self.ask(|reply| Write::BeginConfirm { start, attempt: None, reply }).await
+        self.submit(start).await
     }
 
     /// Records what became of a confirmation.
     pub async fn end_confirm(&self, record: ConfirmRecord) -> Result<(), StoreError> {
-        self.ask(|reply| Write::EndConfirm { record, reply }).await
+        self.submit(record).await
     }
 
     /// Carries out what commands need no request for; which of them ended.
@@ -263,7 +224,7 @@ impl Writer {
         settled: Vec<Settled>,
         policy: Policy,
     ) -> Result<Vec<Ended>, StoreError> {
-        self.change(Change::CarryOut { ids, settled, policy }).await
+        self.submit(Change::CarryOut { ids, settled, policy }).await
     }
 
     /// Records what status requests told that commands asked for, and ends the commands `polls` and `endings` with it.
@@ -274,30 +235,37 @@ impl Writer {
         polls: Vec<i64>,
         endings: Vec<Ending>,
     ) -> Result<(), StoreError> {
-        self.change(Change::Told { records, drifts, polls, endings }).await.map(drop)
+        self.submit(Change::Told { records, drifts, polls, endings }).await.map(drop)
     }
 
     /// Tells what open commands wait for.
     pub async fn commands_wait(&self, ids: Vec<i64>, what: String) -> Result<(), StoreError> {
-        self.change(Change::Wait { ids, what }).await.map(drop)
+        self.submit(Change::Wait { ids, what }).await.map(drop)
     }
 
     /// Makes a row what an operator says that it became, if it still may be.
     pub async fn take_evidence(&self, evidence: Evidence) -> Result<Taken, StoreError> {
-        let (evidence, now) = (Box::new(evidence), Timestamp::now());
-        self.ask(|reply| Write::TakeEvidence { evidence, now, taken: Taken::NotNow, reply }).await
+        self.submit(evidence).await
     }
 
     /// Asks for the cancel of what corrections beyond `after` replace, and rejects those whose original was paid. Where
     /// the next look begins, `None` at the end; and whether anything changed.
     pub async fn advance_corrections(&self, after: i64) -> Result<(Option<i64>, bool), StoreError> {
-        let now = Timestamp::now();
-        self.ask(|reply| Write::Replace { after, now, done: (None, false), reply }).await
+        self.submit(Corrections { after }).await
     }
 
-    async fn change(&self, change: Change) -> Result<Vec<Ended>, StoreError> {
-        let now = Timestamp::now();
-        self.ask(|reply| Write::Commands { change, now, ended: Vec::new(), reply }).await
+    /// Moves waits that were written by a wrong clock, where they are still as they were found.
+    pub async fn move_waits(&self, moves: Vec<WaitMove>) -> Result<(), StoreError> {
+        self.submit(moves).await
+    }
+
+    /// Writes a key of `meta` that is the daemon's to choose.
+    pub async fn publish(&self, key: &'static str, value: String) -> Result<(), StoreError> {
+        self.submit(Publish { key, value }).await
+    }
+
+    async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {
+        self.ask(|reply| Write::Other(Box::new(Asked::new(operation, reply)))).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {
@@ -307,8 +275,18 @@ impl Writer {
     }
 }
 
+/// The file that a writer writes, and how.
+pub(super) struct WriterFile {
+    pub(super) path: PathBuf,
+    pub(super) options: SqliteConnectOptions,
+    /// `database.max_wal`, in bytes.
+    pub(super) max_wal: u64,
+}
+
 struct WriterTask {
-    options: SqliteConnectOptions,
+    file: WriterFile,
+    /// Device and inode: another file in its place is another database.
+    identity: Option<(u64, u64)>,
     /// `None` after a failure: the next try opens a new one, since SQLite leaves a failed one in a doubtful state.
     conn: Option<SqliteConnection>,
     mark: Mark,
@@ -317,34 +295,112 @@ struct WriterTask {
     sharing: Sharing,
     /// How long the last commit held the lock, at most.
     held: Duration,
+    /// The last attempt whose claim was answered.
+    handed_over: i64,
+    /// A try failed, and what it wrote may be there all the same.
+    unseen: bool,
+    trouble: Trouble,
+    /// Answers that a rule refuses, and what was told of refusals.
+    waiting: Waiting,
+    refusals: Trouble,
+    wal: Wal,
 }
 
 impl WriterTask {
+    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, handed_over: i64) -> Self {
+        Self {
+            identity: identity(&file.path),
+            wal: Wal::new(&file.path, file.max_wal),
+            file,
+            conn: Some(conn),
+            mark,
+            mark_synced: Instant::now(),
+            mark_dirty: false,
+            sharing: Sharing::new(std::time::Instant::now()),
+            held: Duration::ZERO,
+            handed_over,
+            unseen: false,
+            trouble: Trouble::default(),
+            waiting: Waiting::default(),
+            refusals: Trouble::default(),
+        }
+    }
+
     async fn run(mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
             let sync_at = self.mark_synced + MARK_SYNC_EVERY;
+            let (waiting_due, relieve_at) = (self.waiting.due(), self.wal.relieve_at());
             let received = tokio::select! {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
                     self.sync_mark().await;
                     continue;
                 }
-            };
-            if received == 0 {
-                self.sync_mark().await;
-                if let Some(mut conn) = self.conn.take() {
-                    // An old copy of the file alone, put back later, must find no newer WAL beside it.
-                    let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await;
-                    if let Err(error) = emptied {
-                        tracing::warn!(%error, "the WAL could not be written back; the next start does it");
-                    }
-                    conn.close().await?;
+                () = sleep_until(waiting_due), if waiting_due.is_some() => {
+                    self.record_waiting().await?;
+                    continue;
                 }
-                return Ok(());
+                () = sleep_until(relieve_at), if relieve_at.is_some() => {
+                    self.relieve_wal().await;
+                    continue;
+                }
+            };
+            if received == 0 && self.waiting.is_empty() {
+                return self.close().await;
             }
-            self.commit(std::mem::take(&mut group)).await?;
-            self.leave_room().await;
+            if received == 0 {
+                // The daemon is stopping: they are tried until the grace is over.
+                sleep_until(waiting_due).await;
+                self.record_waiting().await?;
+                continue;
+            }
+            let group = self.hold_claims_back(std::mem::take(&mut group)).await;
+            if !group.is_empty() {
+                self.commit(group).await?;
+                self.leave_room().await;
+            }
+        }
+    }
+
+    /// Every handle is gone.
+    async fn close(mut self) -> Result<(), StoreError> {
+        self.sync_mark().await;
+        if let Some(mut conn) = self.conn.take() {
+            // An old copy of the file alone, put back later, must find no newer WAL beside it.
+            let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await;
+            if let Err(error) = emptied {
+                tracing::warn!(%error, "the WAL could not be written back; the next start does it");
+            }
+            conn.close().await?;
+        }
+        Ok(())
+    }
+
+    /// While the WAL is above `database.max_wal`, and while answers wait, what comes is recorded and nothing is claimed.
+    async fn hold_claims_back(&mut self, mut group: Vec<Write>) -> Vec<Write> {
+        if self.wal.stops_claims() {
+            self.relieve_wal().await;
+        }
+        if self.wal.stops_claims() || !self.waiting.is_empty() {
+            for write in group.extract_if(.., Write::give_up_claim) {
+                write.answer(Ok(()));
+            }
+        }
+        group
+    }
+
+    async fn relieve_wal(&mut self) {
+        let relieved = match self.connection().await {
+            Ok(_) => match &mut self.conn {
+                Some(conn) => self.wal.relieve(conn).await,
+                None => Ok(()),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = relieved {
+            tracing::debug!(%error, "the WAL could not be written back; it is tried again");
+            self.drop_connection().await;
         }
     }
 
@@ -358,26 +414,23 @@ impl WriterTask {
             let (version,): (i64,) = version;
             self.sharing.looked(now, version);
         }
-        let pause = self.sharing.pause_after(now, self.held);
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+        match self.sharing.pause_after(now, self.held) {
+            Pause::None => {}
+            Pause::Shared(pause) => tokio::time::sleep(pause).await,
+            Pause::Break(pause) => {
+                // Needs no lock that a writer waits for. If it fails, the next commit says why.
+                if let Some(conn) = &mut self.conn {
+                    let _ = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(conn).await;
+                }
+                tokio::time::sleep(pause.saturating_sub(now.elapsed())).await;
+            }
         }
     }
 
     /// Commits `group` and answers its callers. A write that breaks a rule fails alone.
     async fn commit(&mut self, mut group: Vec<Write>) -> Result<(), StoreError> {
         match self.persist(&mut group).await {
-            Ok(()) => {
-                // A request may only leave once the mark says so: without it, nobody is answered and the daemon ends.
-                if let Some(last) = group.iter().filter_map(Write::last_attempt).max() {
-                    self.mark_dirty = true;
-                    self.mark.advance(last)?;
-                }
-                for write in group {
-                    write.answer(Ok(()));
-                }
-                Ok(())
-            }
+            Ok(()) => self.answer(group).await,
             Err(error) if group.len() > 1 => {
                 tracing::error!(%error, writes = group.len(), "a group of writes failed; each is tried by itself");
                 for write in group {
@@ -385,39 +438,44 @@ impl WriterTask {
                 }
                 Ok(())
             }
-            Err(error) => {
-                for write in group {
-                    write.answer(Err(StoreError::Sqlite(sqlx::Error::Protocol(error.to_string()))));
-                }
-                Err(StoreError::Sqlite(error))
-            }
+            Err(error) => match group.pop() {
+                Some(write) => self.refused(write, error).await,
+                None => Ok(()),
+            },
         }
+    }
+
+    /// Answers the callers of what is committed.
+    async fn answer(&mut self, group: Vec<Write>) -> Result<(), StoreError> {
+        // A request may only leave once the mark says so: without it, nobody is answered.
+        if let Some(last) = group.iter().filter_map(Write::last_attempt).max() {
+            while let Err(error) = self.mark.advance(last) {
+                tokio::time::sleep(self.trouble.unmarked(&error)).await;
+            }
+            self.trouble.over();
+            self.mark_dirty = true;
+            self.handed_over = self.handed_over.max(last);
+        }
+        for write in group {
+            write.answer(Ok(()));
+        }
+        Ok(())
     }
 
     /// Tries until the database takes the group, or refuses it for good.
     async fn persist(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
-        let started = Instant::now();
-        let mut reported = started;
-        let mut failures = 0;
         loop {
             let tried = Instant::now();
             let error = match self.try_once(group).await {
                 Ok(()) => {
                     self.held = tried.elapsed();
-                    if reported != started {
-                        tracing::info!(
-                            seconds = started.elapsed().as_secs_f64(),
-                            "the database takes writes again"
-                        );
-                    }
+                    self.trouble.over();
+                    self.after_commit().await;
                     return Ok(());
                 }
                 Err(error) => error,
             };
-            if let Some(conn) = self.conn.take() {
-                // Its state is unknown; whatever close says, the next try opens another.
-                let _ = conn.close_hard().await;
-            }
+            self.drop_connection().await;
             let error = if is_constraint(&error) {
                 match self.yield_to_constraint(group).await {
                     Ok(true) => continue,
@@ -428,31 +486,65 @@ impl WriterTask {
             } else {
                 error
             };
-            if !is_passing(&error) {
-                return Err(error);
-            }
-            if reported.elapsed() >= REPORT_AFTER {
-                reported = Instant::now();
-                tracing::error!(
-                    %error,
-                    seconds = started.elapsed().as_secs_f64(),
-                    "the database refuses writes; answers are kept in memory and nothing new is sent until it takes them"
-                );
-            }
-            if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
-                self.sync_mark().await;
-            }
-            failures += 1;
-            tokio::time::sleep(RETRY.delay(failures)).await;
+            self.failed(error).await?;
+        }
+    }
+
+    /// After a try that failed: waits until the next one, if that may help.
+    async fn failed(&mut self, error: sqlx::Error) -> Result<(), sqlx::Error> {
+        self.drop_connection().await;
+        if !is_passing(&error) {
+            return Err(error);
+        }
+        let delay = self.trouble.refused(&error);
+        if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
+            self.sync_mark().await;
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    async fn after_commit(&mut self) {
+        self.wal.look();
+        if self.wal.relieve_at().is_some_and(|at| at <= Instant::now()) {
+            self.relieve_wal().await;
         }
     }
 
     async fn try_once(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
+        let (again, handed_over) = (self.unseen, self.handed_over);
+        // Whatever ends this try early leaves its outcome open.
+        self.unseen = true;
         let conn = self.connection().await?;
+        let mut unseen = Vec::new();
+        if again {
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
+            if !unseen::knows(conn, handed_over).await? {
+                return Err(replaced("it does not know the last request that was sent"));
+            }
+            unseen = unseen::claimed_since(conn, handed_over).await?;
+            if !unseen.is_empty() {
+                tracing::warn!(
+                    rows = unseen.len(),
+                    "a claim that seemed to fail had been written: it is taken over"
+                );
+            }
+        }
+        let now = Timestamp::now();
         let last = group.len() - 1;
         for (position, write) in group.iter_mut().enumerate() {
-            write.apply(conn, Bracket { begin: position == 0, commit: position == last }).await?;
+            if again {
+                write.renew(now);
+            }
+            write.take_over(&mut unseen);
+            let bracket = Bracket {
+                begin: position == 0 && !again,
+                commit: position == last,
+                again: again.then_some(handed_over),
+            };
+            write.apply(conn, bracket).await?;
         }
+        self.unseen = !unseen.is_empty();
         Ok(())
     }
 
@@ -468,7 +560,21 @@ impl WriterTask {
     async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         match &mut self.conn {
             Some(conn) => Ok(conn),
-            none => Ok(none.insert(SqliteConnection::connect_with(&self.options).await?)),
+            none => {
+                // One that is not there now may come back; SQLite says so.
+                let found = identity(&self.file.path);
+                if found.is_some() && found != self.identity {
+                    return Err(replaced("another file is in its place"));
+                }
+                Ok(none.insert(SqliteConnection::connect_with(&self.file.options).await?))
+            }
+        }
+    }
+
+    /// Its state is unknown: whatever close says, the next try opens another.
+    async fn drop_connection(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            let _ = conn.close_hard().await;
         }
     }
 
@@ -482,5 +588,26 @@ impl WriterTask {
             }
         }
         self.mark_synced = Instant::now();
+    }
+}
+
+/// Device and inode of the file at `path`; `None`: there is none, or it cannot be seen.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    // Only `stat`: opening and closing the file would drop this process's locks on it.
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// The database is not the one that this daemon opened: to go on would bill again what the other had billed.
+fn replaced(why: &str) -> sqlx::Error {
+    sqlx::Error::Configuration(
+        format!("the database was replaced while the daemon was working on it ({why}); nothing more is sent")
+            .into(),
+    )
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

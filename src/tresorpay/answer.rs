@@ -50,6 +50,12 @@ pub enum ErrorCode {
     Filtered,
     /// No connection.
     Unreachable,
+    /// The server's certificate is no longer valid by this machine's clock.
+    CertificateExpired,
+    /// The server's certificate is not valid yet by this machine's clock.
+    CertificateNotYetValid,
+    /// The server's certificate is not accepted for another reason.
+    CertificateRefused,
     /// No access token.
     NoToken,
     /// The daemon was stopping.
@@ -96,6 +102,9 @@ impl ErrorCode {
             Self::Misdirected => "misdirected",
             Self::Filtered => "filtered",
             Self::Unreachable => "unreachable",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateNotYetValid => "certificate_not_yet_valid",
+            Self::CertificateRefused => "certificate_refused",
             Self::NoToken => "no_token",
             Self::ShuttingDown => "shutting_down",
             Self::TimedOut => "timed_out",
@@ -177,6 +186,7 @@ pub fn judge_emission(exchange: &Exchange, context: Context) -> Judgement {
 fn judge_unsent(why: &Unsent) -> Judgement {
     let (code, detail, health) = match why {
         Unsent::Unreachable(text) => (ErrorCode::Unreachable, text.clone(), Health::Bad),
+        Unsent::Certificate(code, text) => (*code, text.clone(), Health::Bad),
         Unsent::NoToken(text) => (ErrorCode::NoToken, text.clone(), Health::Neutral),
         Unsent::ShuttingDown => {
             (ErrorCode::ShuttingDown, "the daemon was stopping".to_owned(), Health::Neutral)

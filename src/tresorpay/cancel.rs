@@ -86,6 +86,7 @@ pub fn judge_cancel(exchange: &Exchange, address: &CancelAddress) -> CancelJudge
         Exchange::Unsent(Unsent::Unreachable(why)) => {
             unsent(ErrorCode::Unreachable, why.clone(), Health::Bad)
         }
+        Exchange::Unsent(Unsent::Certificate(code, why)) => unsent(*code, why.clone(), Health::Bad),
         Exchange::Unsent(Unsent::NoToken(why)) => unsent(ErrorCode::NoToken, why.clone(), Health::Neutral),
         Exchange::Unsent(Unsent::ShuttingDown) => {
             unsent(ErrorCode::ShuttingDown, "the daemon was stopping".to_owned(), Health::Neutral)

@@ -1,16 +1,21 @@
 //! Requests to the TresorPay API. Each is sent once; only a 401 is followed by one more with a new token.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use reqwest::{
     Certificate, Client, Method, Proxy, RequestBuilder,
     header::{AUTHORIZATION, CONTENT_TYPE},
     redirect,
 };
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    ErrorCode, Scrubber,
+    ErrorCode, Scrubber, ServerClock,
     cancel::{CancelAddress, OtherPlatform},
     exchange::{Answer, Body, Exchange, NoAnswer, Unsent, send},
     problem::Problem,
@@ -27,8 +32,12 @@ const MAX_EMIT_BODY: usize = 64 * 1024;
 /// Largest answer to a status request, in bytes for each notice asked for, and at least.
 const MAX_STATUS_BODY_EACH: usize = 2 * 1024;
 const MIN_STATUS_BODY: usize = 64 * 1024;
-/// Below the idle time-out of any server: a request is never written to a connection about to be closed.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(900);
+/// Well below the idle time-out of any server, which begins half a round trip before ours and ends half a round trip before
+/// we hear of it: a request is never written to a connection that is about to be closed.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_millis(400);
+/// Of a whole request's time, what a connection may take: were both to end at once, a request that never left could look
+/// like one that was not answered.
+const CONNECT_SHARE: f64 = 0.9;
 const USER_AGENT: &str = concat!("tresorpayd/", env!("CARGO_PKG_VERSION"));
 const JSON: &str = "application/json";
 
@@ -80,7 +89,7 @@ pub enum HttpClientError {
     Build(#[from] reqwest::Error),
 }
 
-/// A client that never retries, never follows a redirect and never keeps a connection for as long as a second.
+/// A client that never retries, never follows a redirect and never keeps an idle connection for as long as a second.
 pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
     // Another part of this process may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -90,7 +99,7 @@ pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
         .retry(reqwest::retry::never())
         .redirect(redirect::Policy::none())
         .referer(false)
-        .connect_timeout(options.connect_timeout)
+        .connect_timeout(options.connect_timeout.min(options.request_timeout.mul_f64(CONNECT_SHARE)))
         .timeout(options.request_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(options.max_idle);
@@ -148,6 +157,7 @@ pub struct TresorPay {
     emit_url: Url,
     statuses_url: Url,
     phones: OtherPhoneNumbers,
+    clock: ServerClock,
 }
 
 impl TresorPay {
@@ -155,7 +165,12 @@ impl TresorPay {
     pub fn new(http: Client, auth: Auth, base_url: Url, phones: OtherPhoneNumbers) -> Self {
         let emit_url = below(&base_url, &["payment", "create-notice-recette"]);
         let statuses_url = below(&base_url, &["notice-recette", "status", "references"]);
-        Self { http, auth, base_url, emit_url, statuses_url, phones }
+        Self { http, auth, base_url, emit_url, statuses_url, phones, clock: ServerClock::default() }
+    }
+
+    /// TresorPay's clock, as its answers tell.
+    pub fn clock(&self) -> &ServerClock {
+        &self.clock
     }
 
     /// The base URL, as `attempt.base_url` records it.
@@ -235,10 +250,7 @@ impl TresorPay {
     pub async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
         let url = below(&self.base_url, &["notice-recette", "status", reference.as_str()]);
         let exchange = self.exchange(Method::GET, &url, None, MIN_STATUS_BODY).await;
-        let answer = read_status::<StatusAnswer>(exchange)?;
-        report(answer)
-            .filter(|report| report.reference == *reference)
-            .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+        judge_status(exchange, reference)
     }
 
     /// The status of many; what the answer leaves out or garbles is missing from the result.
@@ -250,13 +262,7 @@ impl TresorPay {
         let body = serde_json::to_vec(&texts).map_err(|error| unusable(&error.to_string()))?;
         let limit = MIN_STATUS_BODY + MAX_STATUS_BODY_EACH * references.len();
         let exchange = self.exchange(Method::POST, &self.statuses_url, Some(body), limit).await;
-        let answers = read_status::<Vec<serde_json::Value>>(exchange)?;
-        Ok(answers
-            .into_iter()
-            .filter_map(|answer| serde_json::from_value(answer).ok())
-            .filter_map(report)
-            .filter(|report| references.contains(&report.reference))
-            .collect())
+        judge_statuses(exchange, references)
     }
 
     /// Sends with a token; after a 401, once more with a new one.
@@ -266,11 +272,11 @@ impl TresorPay {
             Err(error) => return Exchange::Unsent(Unsent::NoToken(error.to_string())),
         };
         let request = |token: &AccessToken| self.request(&method, url, body.clone(), token);
-        match send(request(&token), max_body).await {
+        match send(request(&token), max_body, &self.clock).await {
             Exchange::Answered(Answer { status: 401, .. }) => {
                 self.auth.invalidate(token.generation());
                 match self.auth.token().await {
-                    Ok(token) => send(request(&token), max_body).await,
+                    Ok(token) => send(request(&token), max_body, &self.clock).await,
                     Err(error) => Exchange::Unsent(Unsent::NoToken(error.to_string())),
                 }
             }
@@ -291,6 +297,38 @@ impl TresorPay {
             None => request,
         }
     }
+}
+
+/// What the answer to a status request says. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_status(
+    exchange: Exchange,
+    reference: &TresorPayReference,
+) -> Result<StatusReport, StatusFailure> {
+    report(read_status::<StatusAnswer>(exchange)?)
+        .filter(|report| report.reference == *reference)
+        .ok_or_else(|| unusable("the answer is not about the notice asked for"))
+}
+
+/// What the answer to a request for many says. Public only for the fuzzer, which has no server.
+#[doc(hidden)]
+pub fn judge_statuses(
+    exchange: Exchange,
+    references: &[TresorPayReference],
+) -> Result<Vec<StatusReport>, StatusFailure> {
+    let answers = read_status::<Vec<Box<RawValue>>>(exchange)?;
+    let mut reports: HashMap<&TresorPayReference, Option<StatusReport>> = HashMap::new();
+    let asked: HashSet<&TresorPayReference> = references.iter().collect();
+    for told in answers.iter().filter_map(|answer| report(serde_json::from_str(answer.get()).ok()?)) {
+        // Who says two things of one notice has said nothing of it.
+        if let Some(reference) = asked.get(&told.reference) {
+            reports
+                .entry(reference)
+                .and_modify(|before| *before = before.take().filter(|before| *before == told))
+                .or_insert(Some(told));
+        }
+    }
+    Ok(reports.into_values().flatten().collect())
 }
 
 /// The address of `path` below the base URL; each segment is escaped.
@@ -330,6 +368,7 @@ fn read_status<T: serde::de::DeserializeOwned>(exchange: Exchange) -> Result<T, 
     match exchange {
         Exchange::Unsent(Unsent::NoToken(why)) => failed(ErrorCode::NoToken, why, None),
         Exchange::Unsent(Unsent::Unreachable(why)) => failed(ErrorCode::Unreachable, why, None),
+        Exchange::Unsent(Unsent::Certificate(code, why)) => failed(code, why, None),
         Exchange::Unsent(Unsent::ShuttingDown) => {
             failed(ErrorCode::ShuttingDown, "the daemon is stopping".to_owned(), None)
         }
@@ -376,7 +415,11 @@ fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{auth::AuthOptions, pace::Backoff, settings::ClientAuthentication};
+    use crate::{
+        auth::AuthOptions,
+        pace::{Backoff, Pace},
+        settings::ClientAuthentication,
+    };
 
     /// The token is shown to the origin of `api.base_url` only: scheme, host and port.
     #[test]
@@ -399,8 +442,8 @@ mod tests {
                 client_secret: "secret".to_owned().into(),
                 scope: None,
                 client_authentication: ClientAuthentication::Body,
-                backoff: Backoff { first: second, max: second },
             },
+            Pace::new(1, None, Backoff { first: second, max: second }, 5),
         );
         let base_url = Url::parse("http://127.0.0.1:8089/api/v1").unwrap();
         let api = TresorPay::new(http, auth, base_url, OtherPhoneNumbers::Send);

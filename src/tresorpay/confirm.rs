@@ -50,6 +50,7 @@ pub fn judge_confirm(exchange: &Exchange, reference: &TresorPayReference) -> Con
         Exchange::Unsent(Unsent::Unreachable(why)) => {
             failed(Phase::Unsent, ErrorCode::Unreachable, why.clone())
         }
+        Exchange::Unsent(Unsent::Certificate(code, why)) => failed(Phase::Unsent, *code, why.clone()),
         Exchange::Unsent(Unsent::NoToken(why)) => failed(Phase::Unsent, ErrorCode::NoToken, why.clone()),
         Exchange::Unsent(Unsent::ShuttingDown) => {
             failed(Phase::Unsent, ErrorCode::ShuttingDown, "the daemon was stopping".to_owned())

@@ -3,10 +3,13 @@
 
 use std::{error::Error as _, fmt};
 
-use chrono::Utc;
-use reqwest::{RequestBuilder, Response, header::RETRY_AFTER};
+use reqwest::{RequestBuilder, Response};
 
-use super::RetryAfter;
+use super::{
+    ErrorCode, RetryAfter, ServerClock, certificate,
+    date::{asked_to_wait, server_date},
+};
+use crate::clock::Timestamp;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub enum Exchange {
 pub enum Unsent {
     /// No connection: DNS, refused, TLS, proxy. The text names which.
     Unreachable(String),
+    /// The server's certificate was refused: its own code, and words.
+    Certificate(ErrorCode, String),
     /// No access token to send it with.
     NoToken(String),
     /// The daemon is stopping.
@@ -68,27 +73,51 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Sends once; reads at most `max_body` bytes of the decompressed body.
-pub async fn send(request: RequestBuilder, max_body: usize) -> Exchange {
+/// Sends once; reads at most `max_body` bytes of the decompressed body. The answer's time is compared with ours.
+pub async fn send(request: RequestBuilder, max_body: usize, clock: &ServerClock) -> Exchange {
+    let sent_at = Timestamp::now();
     let response = match request.send().await {
         Ok(response) => response,
-        Err(error) if error.is_connect() || error.is_builder() => {
-            return Exchange::Unsent(Unsent::Unreachable(causes(&error)));
-        }
-        Err(error) if error.is_timeout() => return Exchange::NoAnswer(NoAnswer::TimedOut),
-        Err(error) => return Exchange::NoAnswer(NoAnswer::Lost(causes(&error))),
+        Err(error) => return failed(&error),
     };
     let status = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| RetryAfter::parse(value, Utc::now()));
+    if let Some(date) = server_date(response.headers()) {
+        clock.observe(date, sent_at, Timestamp::now());
+    }
+    let retry_after = asked_to_wait(response.headers()).map(RetryAfter);
     let body = match read_limited(response, max_body).await {
         Ok(bytes) => Body::Whole(bytes),
         Err(why) => Body::Cut(why),
     };
     Exchange::Answered(Answer { status, retry_after, body })
+}
+
+/// What a request without an answer's head came to.
+fn failed(error: &reqwest::Error) -> Exchange {
+    if let Some((code, words)) = certificate::fault(error) {
+        return Exchange::Unsent(Unsent::Certificate(code, words));
+    }
+    if error.is_connect() || error.is_builder() || was_never_written(error) {
+        return Exchange::Unsent(Unsent::Unreachable(causes(error)));
+    }
+    if error.is_timeout() {
+        return Exchange::NoAnswer(NoAnswer::TimedOut);
+    }
+    Exchange::NoAnswer(NoAnswer::Lost(causes(error)))
+}
+
+/// The connection ended before its task took the request: hyper hands it back whole, and says so by this kind alone.
+fn was_never_written(error: &reqwest::Error) -> bool {
+    std::iter::successors(error.source(), |&error| error.source())
+        .any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled))
+}
+
+/// Why a server could not be reached, for people.
+pub fn unreachable(error: &reqwest::Error) -> String {
+    match certificate::fault(error) {
+        Some((code, words)) => format!("{}: {words}", code.as_str()),
+        None => causes(error),
+    }
 }
 
 /// The decompressed body, or why there is no whole one of at most `limit` bytes.

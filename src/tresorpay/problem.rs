@@ -160,6 +160,9 @@ fn field_errors(value: Option<&serde_json::Value>) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::Problem;
 
     #[test]
@@ -210,6 +213,43 @@ mod tests {
         for message in ["error.http.404", "error.http.405", "error.http.406", "error.http.415"] {
             let body = format!(r#"{{"title":"Not Found","status":404,"message":"{message}"}}"#);
             assert!(Problem::parse(404, body.as_bytes()).unwrap().is_about_the_path());
+        }
+    }
+    /// JSON of any type, as a stranger might put it into any field.
+    fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "error\\.[A-Z_.0-9]{0,90}".prop_map(Value::from),
+            prop::collection::vec(
+                any::<String>().prop_map(|text| json!({"field": text, "message": text})),
+                0..30
+            )
+            .prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_fields_are_it_is_one_line_of_its_own_words(
+            title in value(), message in value(), kind in value(), errors in value(),
+            status in prop_oneof![(100_u16..600).prop_map(Value::from), value()], http_status in 100_u16..600,
+        ) {
+            let body = json!({"type": kind, "title": title, "status": status, "message": message, "fieldErrors": errors});
+            let Some(problem) = Problem::parse(http_status, body.to_string().as_bytes()) else { return Ok(()) };
+            prop_assert!(status.is_null() || status == http_status, "a status that differs disqualifies it");
+            prop_assert!(!problem.summary().chars().any(char::is_control));
+            if let Some(code) = problem.code() {
+                prop_assert!(code.len() <= 80 && message == code);
+            }
+        }
+
+        #[test]
+        fn no_body_panics(status in any::<u16>(), body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Problem::parse(status, &body);
         }
     }
 }

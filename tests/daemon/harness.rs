@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt::Write,
     fs::File,
     os::unix::process::ExitStatusExt,
@@ -75,6 +76,10 @@ pub(crate) struct World {
     settings: BTreeMap<String, String>,
     /// A shell command before the program, such as `umask 000;`.
     pub(crate) before: &'static str,
+    /// More of the program's environment.
+    pub(crate) environment: BTreeMap<&'static str, OsString>,
+    /// Where the database lies, if not in the world's own folder.
+    pub(crate) folder: Option<PathBuf>,
 }
 
 impl World {
@@ -92,7 +97,8 @@ impl World {
     pub(crate) async fn on(config: Config) -> Self {
         let sim = simulator::start(config).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let mut world = Self { settings: BTreeMap::new(), sim, dir, before: "" };
+        let (settings, environment) = (BTreeMap::new(), BTreeMap::new());
+        let mut world = Self { settings, sim, dir, before: "", environment, folder: None };
         let (base_url, token_url) = (world.sim.base_url(), world.sim.token_url());
         let database = format!("sqlite://{}", world.database().display());
         for (key, value) in [
@@ -134,7 +140,7 @@ impl World {
 
     /// The database file.
     pub(crate) fn database(&self) -> PathBuf {
-        self.dir.path().join("outbox.db")
+        self.folder.as_deref().unwrap_or(self.dir.path()).join("outbox.db")
     }
 
     /// Starts a daemon and waits until it says that it is ready.
@@ -165,6 +171,7 @@ impl World {
             .arg(&config)
             .env_clear()
             .env("NOTIFY_SOCKET", file("notify"))
+            .envs(&self.environment)
             .envs(
                 self.settings
                     .get("auth.client_secret")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use tresorpayd::simulator::{ErrorBody, Fault, Operation, Rule};
+use tresorpayd::simulator::{Config, ErrorBody, Fault, Operation, Rule};
 
 use crate::{
     audit::audit,
@@ -28,6 +28,27 @@ async fn never_more_requests_at_once_than_configured() {
     assert_eq!(world.sim.counters().max_concurrent, 3, "as many as may, and no more");
     daemon.stop().await;
     audit(&world, &mut app).await;
+}
+
+/// A token that is renewed again and again needs no slot more than there are, and with a single one nobody waits forever.
+#[tokio::test]
+async fn requests_for_a_token_are_counted_too() {
+    let counted = async |concurrency: usize| {
+        let config = Config { token_lifetime: Duration::from_secs(1), ..Config::default() };
+        let mut world = World::with(config).await;
+        world.set("api.max_concurrency", &concurrency.to_string());
+        world.sim.set_latency(Duration::from_millis(60));
+        let mut daemon = world.start().await;
+        let mut app = world.application().await;
+        app.insert(&bulk(60)).await;
+        until("all are emitted", async || app.count("EMITTED").await == 60).await;
+        let counters = world.sim.counters();
+        assert!(counters.max_concurrent <= concurrency, "{}", counters.max_concurrent);
+        assert!(counters.requests(Operation::Token) >= 2, "it was never renewed");
+        daemon.stop().await;
+        audit(&world, &mut app).await;
+    };
+    each([1, 2].map(|concurrency| case(concurrency.to_string(), counted(concurrency)))).await;
 }
 
 /// A first burst of one second's worth, then the rate.

@@ -138,6 +138,23 @@ impl Application {
         Self { conn: SqliteConnection::connect_with(&options).await.unwrap() }
     }
 
+    /// A connection that may write what the daemon writes, for what only a wrong clock would have written.
+    pub(crate) async fn open_as_daemon(path: &Path) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .busy_timeout(Duration::from_secs(20))
+            .collation("use_the_command_table", str::cmp);
+        Self { conn: SqliteConnection::connect_with(&options).await.unwrap() }
+    }
+
+    /// The one text that a query answers, if it answers.
+    pub(crate) async fn text(&mut self, sql: &str) -> Option<String> {
+        let row: Option<(String,)> =
+            sqlx::query_as(AssertSqlSafe(sql.to_owned())).fetch_optional(&mut self.conn).await.unwrap();
+        row.map(|row| row.0)
+    }
+
     /// Inserts rows as one commit.
     pub(crate) async fn insert(&mut self, rows: &[NewRow]) {
         self.run("BEGIN IMMEDIATE").await.unwrap();

@@ -1,6 +1,6 @@
 //! What is refused, value by value and key against key: each with its key, its origin and what is expected.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use secrecy::ExposeSecret;
 use tresorpayd::settings::Callback;
@@ -59,7 +59,7 @@ fn what_makes_no_sense_is_refused_for_every_key() {
             "api.base_url",
             &["x", "http://tresorpay.ml", "https://u@recette.tresorpay.finances.ml", "https://evil.ml"],
         ),
-        ("api.connect_timeout", &["", "0s", "5", "6m", "-1s"]),
+        ("api.connect_timeout", &["", "0s", "5", "6m", "-1s", "31s"]),
         ("api.request_timeout", &["0s", "11m", "1 s"]),
         ("api.proxy", &["proxy:3128", "socks5://proxy:1080"]),
         ("api.ca_file", &["ca.pem"]),
@@ -137,6 +137,15 @@ fn what_makes_sense_is_taken() {
         Bench::new().set(key, value).good();
     }
     assert!(Bench::new().set("api.requests_per_second", "0").good().api.requests_per_second.is_none());
+}
+
+#[test]
+fn a_short_request_bounds_the_default_for_its_connection() {
+    let api = Bench::new().set("api.request_timeout", "2s").good().api;
+    assert_eq!((api.connect_timeout, api.request_timeout), (Duration::from_secs(2), Duration::from_secs(2)));
+    let both = Bench::new().set("api.request_timeout", "2s").set("api.connect_timeout", "3s");
+    assert_eq!(both.problem().key, "api.connect_timeout");
+    Bench::new().set("api.request_timeout", "2s").set("api.connect_timeout", "2s").good();
 }
 
 #[test]

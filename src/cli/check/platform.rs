@@ -8,9 +8,12 @@ use url::Url;
 use super::Finding;
 use crate::{
     auth::{AccessToken, Auth, AuthError, AuthOptions},
-    pace::Backoff,
+    pace::{Backoff, Pace},
     settings::{Credentials, Settings},
-    tresorpay::{Answer, Body, Exchange, HttpOptions, NoAnswer, Problem, Unsent, http_client, send},
+    tresorpay::{
+        Answer, Body, CLOCK_OFF, Exchange, HttpOptions, NoAnswer, Offset, Problem, ServerClock, Unsent,
+        http_client, offset_words, send,
+    },
 };
 
 /// A TresorPay reference that no notice has: the date does not exist.
@@ -18,7 +21,7 @@ const NO_NOTICE: &str = "TP00000000.0000.CHECK";
 /// Most of the answer that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Both checks, or why nothing can be asked.
+/// Token, API and clock, or why nothing can be asked.
 pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let Some(credentials) = settings.auth.credentials.clone() else {
         return vec![Finding::fail(
@@ -34,7 +37,22 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     let asked = Instant::now();
     let token = token(http.clone(), credentials, settings).await;
     let finding = token_finding(settings, token.as_ref().err(), asked.elapsed());
-    vec![finding, api(&http, settings, token.ok().as_ref()).await]
+    let clock = ServerClock::default();
+    let api = api(&http, settings, token.ok().as_ref(), &clock).await;
+    [finding, api].into_iter().chain(clock_finding(clock.offset())).collect()
+}
+
+/// Nothing where no answer told the time.
+fn clock_finding(offset: Offset) -> Option<Finding> {
+    match offset {
+        Offset::Unknown => None,
+        Offset::Right => Some(Finding::ok("clock", "within a minute of TresorPay's")),
+        Offset::Off(seconds) => Some(Finding::warn(
+            "clock",
+            format!("{CLOCK_OFF}: this machine is {} TresorPay's", offset_words(seconds)),
+            "set it, and let NTP keep it",
+        )),
+    }
 }
 
 async fn token(
@@ -42,6 +60,7 @@ async fn token(
     credentials: Credentials,
     settings: &Settings,
 ) -> Result<AccessToken, AuthError> {
+    let backoff = Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay };
     let (auth, actor) = Auth::new(
         http,
         AuthOptions {
@@ -50,8 +69,8 @@ async fn token(
             client_secret: credentials.client_secret,
             scope: settings.auth.scope.clone(),
             client_authentication: settings.auth.client_authentication,
-            backoff: Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay },
         },
+        Pace::new(1, None, backoff, 1),
     );
     let actor = tokio::spawn(actor);
     let token = auth.token().await;
@@ -77,13 +96,18 @@ fn token_finding(settings: &Settings, error: Option<&AuthError>, took: Duration)
 }
 
 /// Without a token the API is still asked whether it is there.
-async fn api(http: &Client, settings: &Settings, token: Option<&AccessToken>) -> Finding {
+async fn api(
+    http: &Client,
+    settings: &Settings,
+    token: Option<&AccessToken>,
+    clock: &ServerClock,
+) -> Finding {
     let mut request = http.get(status_url(&settings.api.base_url));
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token.header());
     }
     let asked = Instant::now();
-    let exchange = send(request, MAX_BODY).await;
+    let exchange = send(request, MAX_BODY, clock).await;
     judge(&exchange, settings.api.base_url.as_str(), token.is_some(), asked.elapsed())
 }
 
@@ -102,6 +126,9 @@ fn judge(exchange: &Exchange, base_url: &str, with_token: bool, took: Duration) 
         Exchange::Answered(answer) => answer,
         Exchange::Unsent(Unsent::Unreachable(why) | Unsent::NoToken(why)) => {
             return Finding::fail("api", format!("{base_url} cannot be reached: {why}"), NETWORK);
+        }
+        Exchange::Unsent(Unsent::Certificate(code, why)) => {
+            return Finding::fail("api", format!("{base_url}: {}: {why}", code.as_str()), NETWORK);
         }
         Exchange::Unsent(Unsent::ShuttingDown) => return Finding::fail("api", "not asked", "try again"),
         Exchange::NoAnswer(NoAnswer::TimedOut) => {

@@ -8,7 +8,12 @@ use crate::{
     cli::output::{counted, duration, size},
     clock::Timestamp,
     notice::Status,
-    store::inspect::{DaemonState, Summary},
+    publish,
+    store::{
+        WAL_TOLD_SHARE,
+        inspect::{DaemonState, Summary},
+    },
+    tresorpay::{CLOCK_OFF, offset_words},
 };
 
 /// A notice that should have been emitted this long ago is late.
@@ -54,6 +59,8 @@ impl Reason {
 pub(super) struct Facts<'a> {
     pub(super) summary: &'a Summary,
     pub(super) daemon: &'a DaemonState,
+    /// What a running daemon says holds requests back.
+    pub(super) requests: Option<&'a publish::State>,
     pub(super) wal_bytes: u64,
     /// `database.max_wal`
     pub(super) max_wal: u64,
@@ -73,6 +80,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Reason> {
         [daemon(facts), uncertain(facts), wal(facts), late(facts), rejected(facts), paused(facts)]
             .into_iter()
             .flatten()
+            .chain(facts.requests.into_iter().flat_map(requests))
             .collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     reasons
@@ -119,13 +127,18 @@ fn uncertain(facts: &Facts<'_>) -> Option<Reason> {
 }
 
 fn wal(facts: &Facts<'_>) -> Option<Reason> {
-    (facts.wal_bytes > facts.max_wal).then(|| {
-        let (found, limit) = (size(facts.wal_bytes), size(facts.max_wal));
-        let text = format!(
-            "the WAL has {found}, above database.max_wal ({limit}); some process keeps a read transaction open: end it"
-        );
-        Reason::new(State::Critical, text)
-    })
+    let (found, limit) = (size(facts.wal_bytes), size(facts.max_wal));
+    let reader = "some process keeps a read transaction open";
+    if facts.wal_bytes > facts.max_wal {
+        let text = format!("the WAL has {found}, above database.max_wal ({limit}); {reader}: end it");
+        Some(Reason::new(State::Critical, text))
+    } else if facts.wal_bytes > facts.max_wal / WAL_TOLD_SHARE {
+        let text =
+            format!("the WAL has {found}; {reader}, and above {limit} (database.max_wal) emission stops");
+        Some(Reason::new(State::Warning, text))
+    } else {
+        None
+    }
 }
 
 fn late(facts: &Facts<'_>) -> Option<Reason> {
@@ -154,6 +167,20 @@ fn paused(facts: &Facts<'_>) -> Option<Reason> {
         .paused
         .as_ref()
         .map(|_| Reason::new(State::Warning, "emission is paused by command; `tresorpayd resume` ends it"))
+}
+
+/// An open breaker and a clock that is off.
+fn requests(state: &publish::State) -> Vec<Reason> {
+    let open = state.held.sides.iter().map(|side| {
+        let text = format!("requests are held back ({}): {}", side.side, side.error);
+        Reason::new(State::Warning, text)
+    });
+    let clock = state.clock_off.map(|seconds| {
+        let text =
+            format!("{CLOCK_OFF}: this machine's clock is {} TresorPay's: set it", offset_words(seconds));
+        Reason::new(State::Warning, text)
+    });
+    open.chain(clock).collect()
 }
 
 #[cfg(test)]
@@ -185,7 +212,8 @@ mod tests {
 
     fn judged(summary: &Summary, daemon: &DaemonState, wal_bytes: u64) -> (State, usize) {
         let now = Timestamp::parse("2026-11-24T09:48:00.000Z").unwrap();
-        let reasons = judge(&Facts { summary, daemon, wal_bytes, max_wal: 100, max_uncertain: 2, now });
+        let reasons =
+            judge(&Facts { summary, daemon, requests: None, wal_bytes, max_wal: 100, max_uncertain: 2, now });
         (state_of(&reasons), reasons.len())
     }
 
@@ -198,7 +226,9 @@ mod tests {
     #[test]
     fn each_reason_has_its_severity() {
         let running = DaemonState::Running("pid 1".into());
-        assert_eq!(judged(&summary(), &running, 100), (State::Ok, 0));
+        assert_eq!(judged(&summary(), &running, 50), (State::Ok, 0));
+        assert_eq!(judged(&summary(), &running, 51), (State::Warning, 1));
+        assert_eq!(judged(&summary(), &running, 100), (State::Warning, 1));
         assert_eq!(judged(&summary(), &running, 101), (State::Critical, 1));
         assert_eq!(judged(&summary(), &DaemonState::Stopped, 0), (State::Warning, 1));
         assert_eq!(judged(&summary(), &DaemonState::Unknown("no right".into()), 0), (State::Warning, 1));
@@ -219,6 +249,22 @@ mod tests {
         );
         let paused = Summary { paused: Some(Pause { since: None, by: None }), ..summary() };
         assert_eq!(judged(&paused, &running, 0), (State::Warning, 1));
+    }
+
+    #[test]
+    fn an_open_breaker_and_a_clock_that_is_off_are_warnings() {
+        let state = r#"{"held":{"sides":[{"side":"emit","since":null,"failures":5,"next_probe":"2026-11-24T09:48:00.000Z",
+            "error":"timed_out: no answer"}],"paused_until":null},"clock_off":-7200}"#;
+        let reasons = requests(&publish::State::parse(state).unwrap());
+        let texts: Vec<&str> = reasons.iter().map(|reason| &*reason.text).collect();
+        assert_eq!(
+            texts,
+            [
+                "requests are held back (emit): timed_out: no answer",
+                "clock_off: this machine's clock is 2 h behind TresorPay's: set it"
+            ]
+        );
+        assert_eq!(state_of(&reasons), State::Warning);
     }
 
     #[test]
