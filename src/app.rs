@@ -217,10 +217,11 @@ impl App {
         spawn("emit", work(emitter.run(emit_wake, shutdown.clone())));
         spawn("poll", work(poller.run(poll_wake, shutdown.clone())));
         spawn("command", work(commander.run(command_wake, shutdown.clone())));
-        match settings.confirm.delivery {
-            Delivery::OnPaid => spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone()))),
-            // The writer ends once nobody is left to write.
-            Delivery::OnCommand | Delivery::Never => drop(confirmer),
+        if settings.confirm.delivery == Delivery::OnPaid {
+            spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
+        } else {
+            // The writer ends when nobody can write any more.
+            drop(confirmer);
         }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
@@ -234,19 +235,24 @@ impl App {
         let stop = shutdown.clone();
         spawn("clock", Box::pin(async move { waits.keep(steps, schedule, stop).await }));
         drop(auth);
-        tracing::info!(
-            environment = settings.environment.as_str(),
-            base_url = settings.api.base_url.as_str(),
-            database = %settings.database.path.display(),
-            "tresorpayd is ready"
-        );
-        lifecycle::notify_ready();
-        if settings.environment == Environment::Production {
-            tracing::info!("production: notices bill real taxpayers");
-        }
+        tell_ready(&settings);
         let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
         drop(lease);
         ended
+    }
+}
+
+/// Tells the log and systemd that the daemon works.
+fn tell_ready(settings: &Settings) {
+    tracing::info!(
+        environment = settings.environment.as_str(),
+        base_url = settings.api.base_url.as_str(),
+        database = %settings.database.path.display(),
+        "tresorpayd is ready"
+    );
+    lifecycle::notify_ready();
+    if settings.environment == Environment::Production {
+        tracing::info!("production: notices bill real taxpayers");
     }
 }
 
