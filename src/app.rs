@@ -266,22 +266,27 @@ impl App {
         let stop = shutdown.clone();
         spawn("clock", Box::pin(async move { waits.keep(steps, schedule, stop).await }));
         drop(auth);
-        tracing::info!(
-            environment = settings.environment.as_str(),
-            base_url = settings.api.base_url.as_str(),
-            database = %settings.database.path.display(),
-            "tresorpayd is ready"
-        );
-        lifecycle::notify_ready();
-        if settings.environment == Environment::Production {
-            tracing::info!("production: notices bill real taxpayers");
-        }
+        tell_ready(&settings);
         let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
         drop(lease);
         match lasting.take() {
             Some(error) => Err(error.into()),
             None => ended,
         }
+    }
+}
+
+/// Tells the log and systemd that the daemon works.
+fn tell_ready(settings: &Settings) {
+    tracing::info!(
+        environment = settings.environment.as_str(),
+        base_url = settings.api.base_url.as_str(),
+        database = %settings.database.path.display(),
+        "tresorpayd is ready"
+    );
+    lifecycle::notify_ready();
+    if settings.environment == Environment::Production {
+        tracing::info!("production: notices bill real taxpayers");
     }
 }
 

@@ -19,6 +19,7 @@ mod queue;
 mod read;
 mod recovery;
 mod replace;
+mod resolve;
 mod restore;
 mod sharing;
 mod turn;
@@ -28,7 +29,7 @@ mod writer;
 pub use add::{Added, Batch, NewRow, Refusal};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
-pub use command::{CANCEL_SENT, Drift, Ended, Ending, Evidence, OpenCommand, Settled, Taken, Wanted};
+pub use command::{CANCEL_SENT, Drift, Ended, Ending, OpenCommand, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
 pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
@@ -41,6 +42,7 @@ pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_da
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+pub use resolve::{Evidence, Settled, Taken};
 pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
