@@ -635,9 +635,8 @@ impl WriterTask {
         let counted = async {
             let (count,): (i32,) = sqlx::query_as("PRAGMA application_id").fetch_one(&mut *conn).await?;
             // The number is written out because a pragma takes no parameter.
-            let pragma =
-                sqlx::AssertSqlSafe(format!("PRAGMA application_id = {}", count.wrapping_add(1).max(0)));
-            sqlx::query(pragma).persistent(false).execute(&mut *conn).await
+            let pragma = format!("PRAGMA application_id = {}", count.wrapping_add(1).max(0));
+            wal::without_waiting(conn, pragma).await
         };
         if let Err(error) = counted.await {
             tracing::debug!(%error, "the header's count stays as it is until the next claim");
