@@ -19,10 +19,10 @@ use url::Url;
 
 use crate::{
     cancel::Canceler,
-    confirm::Confirmer,
     doubt::{DoubtClock, Settleable},
     notice::{Decision, Policy, Request},
     pace::Backoff,
+    paid::Paid,
     poll::Poller,
     store::{CANCEL_SENT, Ended, Ending, OpenCommand, Reads, Settled, StoreError, Wanted, Writer},
 };
@@ -66,8 +66,8 @@ pub struct Tools {
     pub poller: Arc<Poller>,
     /// Cancels.
     pub canceler: Canceler,
-    /// Confirms deliveries.
-    pub confirmer: Arc<Confirmer>,
+    /// Confirms deliveries and fetches receipts.
+    pub paid: Arc<Paid>,
     /// Says when a doubt may be settled.
     pub doubts: DoubtClock,
     /// `api.payment_page`.
