@@ -55,6 +55,12 @@ mod privacy; // nothing secret or personal leaves the database's own columns
 mod raw; // a platform written byte by byte
 #[path = "daemon/receipts.rs"]
 mod receipts; // PDF receipts
+#[path = "daemon/restore.rs"]
+mod restore; // old copies put back while no daemon runs, and what is no restore
+#[path = "daemon/restore_running.rs"]
+mod restore_running; // the file replaced, overwritten or damaged under a running daemon
+#[path = "daemon/restore_unusable.rs"]
+mod restore_unusable; // files that no daemon can use: refused and untouched
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
 #[path = "daemon/settle.rs"]

@@ -175,8 +175,11 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
     };
     let requests = said.as_deref().and_then(publish::State::parse);
     let seconds = inspect.second_notices(MAX_SECONDS).await?;
+    // Who may not read the mark is told the rest all the same.
+    let mark = inspect.mark(&settings.database.mark).await.ok();
     let reasons = judge(&Facts {
         summary: &summary,
+        mark: mark.as_ref(),
         daemon: &daemon,
         requests: requests.as_ref(),
         seconds: &seconds,

@@ -6,7 +6,7 @@ use sqlx::SqlitePool;
 
 use super::{
     Callable, CancelCase, ConfirmCase, DueNotice, HintedRow, NextDue, OpenCommand, PaidCase, SecondNotice,
-    StoreError, Wait, command, confirm, doubt, evidence, paid, poll, queue, wait,
+    StoreError, Wait, command, confirm, doubt, evidence, paid, poll, queue, resolve, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -82,7 +82,7 @@ impl Reads {
 
     /// The row that has this notice, by its own reference.
     pub async fn owner(&self, reference: &TresorPayReference) -> Result<Option<String>, StoreError> {
-        command::owner(&self.pool, reference).await
+        resolve::owner(&self.pool, reference).await
     }
 
     /// A paid row as the confirmation of its delivery needs it; `None` if there is nothing to confirm.
