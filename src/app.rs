@@ -10,15 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{Auth, AuthOptions},
+    callback::{self, CallbackAddress, CallbackTokens, Desk, DeskOptions},
     cancel::{CancelOptions, Canceler},
     clock::{ClockSteps, Timestamp},
     command::{CommandOptions, Commander, Tools},
-    confirm::{ConfirmOptions, Confirmer},
     doubt::DoubtClock,
     emit::{EmitOptions, Emitter},
     lifecycle,
     notice::Policy,
     pace::{Backoff, Pace},
+    paid::{Paid, PaidOptions},
     poll::{PollOptions, Poller},
     publish,
     schedule::Schedule,
@@ -45,6 +46,19 @@ pub enum AppError {
     /// A schedule.
     #[error("schedule")]
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
+    /// The callback's address.
+    #[error(
+        "callback.listen: cannot listen on {address}: {source}. Is another program there? Nothing was sent"
+    )]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The system gives no random numbers, or `meta` holds no key.
+    #[error("no key for the tokens of callbacks: {0}")]
+    CallbackKey(&'static str),
     /// A task ended that must not.
     #[error("the task `{task}` ended: {why}")]
     Task {
@@ -61,7 +75,11 @@ impl AppError {
         match self {
             Self::Configuration(_) => true,
             Self::Store(error) => error.is_lasting(),
-            Self::Http(_) | Self::Schedule(_) | Self::Task { .. } => false,
+            Self::Http(_)
+            | Self::Schedule(_)
+            | Self::Listen { .. }
+            | Self::CallbackKey(_)
+            | Self::Task { .. } => false,
         }
     }
 }
@@ -106,9 +124,17 @@ pub struct App {
     api: TresorPay,
     pace: Pace,
     doubts: DoubtClock,
+    callbacks: Option<Callbacks>,
     guard: Arc<Guard>,
     lasting: Lasting,
     lease: Lease,
+}
+
+/// Where TresorPay's callbacks come in.
+struct Callbacks {
+    listener: tokio::net::TcpListener,
+    tokens: CallbackTokens,
+    address: CallbackAddress,
 }
 
 impl App {
@@ -134,6 +160,7 @@ impl App {
                 "requests were under way when the daemon last ended: UNCERTAIN, see `tresorpayd list --status UNCERTAIN`"
             );
         }
+        let callbacks = callbacks(&settings, &opened.writer).await?;
         let pace = Pace::new(
             settings.api.max_concurrency,
             settings.api.requests_per_second,
@@ -169,6 +196,7 @@ impl App {
             api,
             pace,
             doubts,
+            callbacks,
             guard: opened.guard,
             lasting,
             lease: opened.lease,
@@ -176,9 +204,23 @@ impl App {
     }
 
     /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
+    #[expect(clippy::too_many_lines, reason = "all wiring in one place: it branches nowhere")]
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, guard, lasting, lease } =
-            self;
+        let Self {
+            settings,
+            mut tasks,
+            writer,
+            reads,
+            auth,
+            api,
+            pace,
+            doubts,
+            callbacks,
+            guard,
+            lasting,
+            lease,
+        } = self;
+        let paid_options = paid_options(&settings);
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let command_wake = Arc::new(Notify::new());
         let schedule = Schedule::start(vec![
@@ -191,7 +233,11 @@ impl App {
             reads.clone(),
             api.clone(),
             pace.clone(),
-            emit_options(&settings, doubts.clone()),
+            emit_options(
+                &settings,
+                doubts.clone(),
+                callbacks.as_ref().map(|callbacks| callbacks.address.clone()),
+            ),
         );
         let canceler = Canceler::new(
             writer.clone(),
@@ -204,13 +250,9 @@ impl App {
         );
         let settler = (settings.emit.on_uncertain == OnUncertain::Cancel)
             .then(|| Settler::new(canceler.clone(), writer.clone(), reads.clone(), doubts.clone()));
-        let confirmer = Arc::new(Confirmer::new(
-            writer.clone(),
-            reads.clone(),
-            api.clone(),
-            pace.clone(),
-            confirm_options(&settings),
-        ));
+        let work_after_payment = paid_options.have_work();
+        let paid =
+            Arc::new(Paid::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), paid_options)?);
         let steps = ClockSteps::start(Timestamp::now(), Instant::now());
         let waits = Waits::new(writer.clone(), reads.clone(), longest_waits(&settings));
         let published =
@@ -221,15 +263,21 @@ impl App {
             reads.clone(),
             api,
             pace,
-            poll_options(&settings),
+            poll_options(&settings, work_after_payment),
             steps.clone(),
         ));
+        let desk_options =
+            DeskOptions { payment_page: settings.api.payment_page.clone(), work_after_payment };
+        let desk = callbacks.as_ref().map(|callbacks| {
+            let (poller, tokens) = (Arc::clone(&poller), callbacks.tokens.clone());
+            Desk::new(writer.clone(), reads.clone(), poller, doubts.clone(), tokens, desk_options)
+        });
         let tools = Tools {
             writer,
             reads: reads.clone(),
             poller: Arc::clone(&poller),
             canceler,
-            confirmer: Arc::clone(&confirmer),
+            paid: Arc::clone(&paid),
             doubts,
             payment_page: settings.api.payment_page.clone(),
         };
@@ -237,9 +285,9 @@ impl App {
         let mut spawn = |task, work: Work| {
             tasks.spawn(async move { (task, work.await) });
         };
-        let confirm_wake = Arc::new(Notify::new());
+        let paid_wake = Arc::new(Notify::new());
         let settle_wake = Arc::new(Notify::new());
-        let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
+        let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&paid_wake)];
         if let Some(settler) = settler {
             wakes.push(Arc::clone(&settle_wake));
             spawn("settle", lasting.watch(settler.run(settle_wake, shutdown.clone())));
@@ -248,11 +296,19 @@ impl App {
         spawn("emit", lasting.watch(emitter.run(emit_wake, shutdown.clone())));
         spawn("poll", lasting.watch(poller.run(poll_wake, shutdown.clone())));
         spawn("command", lasting.watch(commander.run(command_wake, shutdown.clone())));
-        if settings.confirm.delivery == Delivery::OnPaid {
-            spawn("confirm", lasting.watch(confirmer.run(confirm_wake, shutdown.clone())));
-        } else {
-            // The writer ends when nobody can write any more.
-            drop(confirmer);
+        // Also when nothing is wanted any more: rows that waited for it are then done with.
+        spawn("paid", lasting.watch(paid.run(paid_wake, shutdown.clone())));
+        if let Some((Callbacks { listener, tokens, .. }, desk)) = callbacks.zip(desk) {
+            let (hints, queue) = tokio::sync::mpsc::channel(callback::QUEUE);
+            let serving = callback::serve(listener, tokens, hints, shutdown.clone());
+            spawn(
+                "callback",
+                Box::pin(async move {
+                    serving.await;
+                    Ok(())
+                }),
+            );
+            spawn("hints", lasting.watch(callback::work(desk, queue, shutdown.clone())));
         }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
@@ -365,7 +421,7 @@ fn doubt_policy(settings: &Settings, now: Timestamp) -> DoubtPolicy {
     }
 }
 
-fn emit_options(settings: &Settings, doubts: DoubtClock) -> EmitOptions {
+fn emit_options(settings: &Settings, doubts: DoubtClock, callbacks: Option<CallbackAddress>) -> EmitOptions {
     EmitOptions {
         defaults: settings.notice.clone(),
         max_attempts: settings.emit.max_attempts,
@@ -376,16 +432,17 @@ fn emit_options(settings: &Settings, doubts: DoubtClock) -> EmitOptions {
         doubts,
         settles: settings.emit.on_uncertain != OnUncertain::Hold,
         resends: settings.emit.on_uncertain == OnUncertain::Resend,
+        callbacks,
     }
 }
 
-fn poll_options(settings: &Settings) -> PollOptions {
+fn poll_options(settings: &Settings, work_after_payment: bool) -> PollOptions {
     PollOptions {
         batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
         first_delay: settings.poll.first_delay,
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
-        work_after_payment: settings.confirm.delivery == Delivery::OnPaid,
+        work_after_payment,
     }
 }
 
@@ -394,15 +451,32 @@ fn command_options(settings: &Settings) -> CommandOptions {
         policy: Policy {
             max_attempts: settings.emit.max_attempts,
             confirms: settings.confirm.delivery != Delivery::Never,
+            fetches_receipts: settings.receipts.directory.is_some(),
         },
         backoff: backoff(settings),
     }
 }
 
-fn confirm_options(settings: &Settings) -> ConfirmOptions {
-    ConfirmOptions {
+/// Listens, with the key that tells genuine callbacks, if that is asked for.
+async fn callbacks(settings: &Settings, writer: &Writer) -> Result<Option<Callbacks>, AppError> {
+    let Some(asked) = &settings.callback else { return Ok(None) };
+    let listener = callback::bind(asked.listen)
+        .await
+        .map_err(|source| AppError::Listen { address: asked.listen, source })?;
+    let new = callback::new_key().map_err(|_| AppError::CallbackKey("the system gives no random numbers"))?;
+    let tokens = CallbackTokens::new(&writer.callback_key(new).await?)
+        .ok_or(AppError::CallbackKey("`callback_key` in `meta` is no key"))?;
+    let address = CallbackAddress::new(asked.public_url.clone(), tokens.clone());
+    Ok(Some(Callbacks { listener, tokens, address }))
+}
+
+fn paid_options(settings: &Settings) -> PaidOptions {
+    PaidOptions {
         defaults: settings.notice.clone(),
         backoff: Backoff { first: settings.api.retry_first_delay, max: settings.poll.max_delay },
-        automatic: settings.confirm.delivery == Delivery::OnPaid,
+        call_backoff: backoff(settings),
+        confirms: settings.confirm.delivery == Delivery::OnPaid,
+        receipts: settings.receipts.directory.clone(),
+        calls: settings.callback.is_some(),
     }
 }

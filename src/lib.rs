@@ -2,11 +2,11 @@
 
 pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
+pub mod callback; // TresorPay's callback: a hint to ask now
 pub mod cancel; // one cancel from its commit to its recorded answer
 pub mod cli; // one file a command
 pub mod clock; // wall-clock time as the database writes it
 pub mod command; // carries out the rows of `command`
-pub mod confirm; // tells TresorPay that what was paid was delivered
 pub mod demo; // the whole job with nothing set up: simulator, daemon and an application in one process
 pub mod doubt; // when a doubt may be settled
 pub mod emit; // from a claimed row to its recorded answer
@@ -14,6 +14,7 @@ pub mod lifecycle; // signals, sd_notify, watchdog
 pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
 pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
+pub mod paid; // what is left to do for a paid row: confirmation, receipt, the application's callback
 pub mod poll; // from a notice that is due to its recorded status
 pub mod publish; // what holds requests back, written where `status` finds it
 pub mod schedule; // cron expression -> wake-up

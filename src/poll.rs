@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{ClockSteps, Timestamp},
-    notice::{Event, RemoteStatus, Status, TresorPayReference, apply},
+    notice::{Event, RemoteStatus, Source, Status, TresorPayReference, apply},
     pace::{Allowance, Pace, Side},
     store::{DueNotice, PollOutcome, PollRecord, Reads, StoreError, Writer},
     tresorpay::{ErrorCode, Health, Offset, StatusFailure, StatusReport, TresorPay},
@@ -278,8 +278,9 @@ impl Poller {
         PollRecord {
             outbox_id: notice.outbox_id,
             reference: notice.reference.clone(),
-            outcome: PollOutcome::Moved { to, provider, pay_date, reason, next },
+            outcome: PollOutcome::Moved { to, provider, pay_date, reason, next, last_error: None },
             at,
+            source: Source::Poll,
         }
     }
 
@@ -300,6 +301,7 @@ impl Poller {
             reference: notice.reference.clone(),
             outcome: PollOutcome::Unchanged { next, last_error },
             at,
+            source: Source::Poll,
         }
     }
 

@@ -11,6 +11,10 @@ mod application; // what an application may do while the daemon works
 mod audit; // the promise, checked against the ledger
 #[path = "daemon/breaker.rs"]
 mod breaker; // an outage costs a handful of doubts, no more
+#[path = "daemon/callback.rs"]
+mod callback; // TresorPay's callback is a hint, and no more
+#[path = "daemon/calls.rs"]
+mod calls; // the application's own callback
 #[path = "daemon/clock.rs"]
 mod clock; // a wall clock that is wrong, or set
 #[path = "daemon/commands.rs"]
@@ -23,6 +27,8 @@ mod commands_table; // every action for every status
 mod crash; // kill -9 and a locked database
 #[path = "daemon/death.rs"]
 mod death; // a task that dies, an idle daemon
+#[path = "daemon/evidence.rs"]
+mod evidence; // callbacks that end a doubt
 #[path = "daemon/faults.rs"]
 mod faults; // what each answer to an emission comes to
 #[path = "daemon/harness.rs"]
@@ -47,6 +53,8 @@ mod polling; // what the status requests are and do
 mod privacy; // nothing secret or personal leaves the database's own columns
 #[path = "daemon/raw.rs"]
 mod raw; // a platform written byte by byte
+#[path = "daemon/receipts.rs"]
+mod receipts; // PDF receipts
 #[path = "daemon/restore.rs"]
 mod restore; // old copies put back while no daemon runs, and what is no restore
 #[path = "daemon/restore_running.rs"]

@@ -28,6 +28,9 @@ const REJECTED_WITHIN: Duration = Duration::from_secs(24 * 3600);
 /// A status with more rows gets no amount unless `--amounts` asks: summing reads every row.
 const MAX_SUMMED: i64 = 100_000;
 
+/// Notices beside a row's own that are named.
+const MAX_SECONDS: usize = 20;
+
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -35,7 +38,7 @@ Exit status with --exit-code: 0 nothing needs attention.
 1 warning: a row is UNCERTAIN; a PENDING row is due for more than 10 minutes; a row was REJECTED within the last day; \
 emission is paused; TresorPay fails and requests are held back; the clock is off; the WAL is above half of \
 database.max_wal; no daemon is running (and none is needed).
-2 critical: rows or commands wait and no daemon is running; emission has stopped (emit.max_uncertain, \
+2 critical: TresorPay has a second live notice for a row; rows or commands wait and no daemon is running; emission has stopped (emit.max_uncertain, \
 database.max_wal); the database cannot be used.")]
 pub(crate) struct StatusArgs {
     /// Exit with 0, 1 or 2, for cron and Nagios
@@ -171,6 +174,7 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
         DaemonState::Running(_) | DaemonState::Unknown(_) => inspect.meta(publish::KEY).await?,
     };
     let requests = said.as_deref().and_then(publish::State::parse);
+    let seconds = inspect.second_notices(MAX_SECONDS).await?;
     // Who may not read the mark is told the rest all the same.
     let mark = inspect.mark(&settings.database.mark).await.ok();
     let reasons = judge(&Facts {
@@ -178,6 +182,7 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
         mark: mark.as_ref(),
         daemon: &daemon,
         requests: requests.as_ref(),
+        seconds: &seconds,
         wal_bytes,
         max_wal: settings.database.max_wal,
         max_uncertain: settings.emit.max_uncertain,

@@ -7,10 +7,10 @@ use super::{NO_ANSWER, SETTLES_LATER, Tools};
 use crate::{
     cancel::{CancelOutcome, Purpose},
     clock::Timestamp,
-    confirm::Confirmation,
     doubt::Settleable,
     emit::payment_url,
     notice::{RemoteStatus, Request, Status},
+    paid::{Confirmation, Fetched},
     store::{AfterCancel, CANCEL_SENT, Evidence, PollOutcome, PollRecord, StoreError, Taken, Wanted},
     tresorpay::{ErrorCode, StatusFailure},
 };
@@ -34,19 +34,32 @@ pub(super) async fn change(tools: Arc<Tools>, wanted: Wanted) -> Result<Answer, 
         Request::Confirm => confirm(&tools, &wanted).await,
         Request::Cancel | Request::Settle => cancel(&tools, &wanted).await,
         Request::LookUp => look_up(&tools, &wanted).await,
+        Request::Receipt => receipt(&tools, &wanted).await,
         Request::Status => Ok(Answer::Look),
     }
 }
 
 async fn confirm(tools: &Tools, wanted: &Wanted) -> Result<Answer, StoreError> {
-    if !tools.confirmer.may_send() {
+    if !tools.paid.confirmer().may_send() {
         return Ok(Answer::Later(None, "waits: TresorPay does not answer".to_owned()));
     }
-    Ok(match tools.confirmer.confirm(wanted.outbox_id).await? {
+    Ok(match tools.paid.confirmer().confirm(wanted.outbox_id).await? {
         Confirmation::Confirmed => Answer::Done("TresorPay has the confirmation of its delivery".to_owned()),
         Confirmation::NotNow => Answer::Later(None, "waits: another confirmation is under way".to_owned()),
         Confirmation::Refused(why) => Answer::Refused(format!("TresorPay refuses it: {why}")),
         Confirmation::Failed(why) => Answer::Later(None, format!("waits: {why}")),
+    })
+}
+
+async fn receipt(tools: &Tools, wanted: &Wanted) -> Result<Answer, StoreError> {
+    if !tools.paid.confirmer().may_send() {
+        return Ok(Answer::Later(None, "waits: TresorPay does not answer".to_owned()));
+    }
+    Ok(match tools.paid.fetch_receipt(wanted.outbox_id).await? {
+        Fetched::Kept(path) => Answer::Done(format!("its receipt is {path}")),
+        Fetched::NotNow => Answer::Later(None, "waits: its receipt is being fetched already".to_owned()),
+        Fetched::Refused(why) => Answer::Refused(format!("its receipt was not fetched: {why}")),
+        Fetched::Failed(why) => Answer::Later(None, format!("waits: {why}")),
     })
 }
 
@@ -143,7 +156,7 @@ async fn look_up(tools: &Tools, wanted: &Wanted) -> Result<Answer, StoreError> {
     let payment_url = payment_url(&tools.payment_page, reference.as_str());
     let evidence = Evidence { wanted: wanted.clone(), reference: reference.clone(), payment_url };
     Ok(match tools.writer.take_evidence(evidence).await? {
-        Taken::Emitted => {
+        Taken::Moved => {
             Answer::Done(format!("it is EMITTED as {reference}; TresorPay is asked about it now"))
         }
         Taken::OthersNotice => Answer::Refused(format!("{reference} is the notice of another row")),

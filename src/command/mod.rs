@@ -19,10 +19,10 @@ use url::Url;
 
 use crate::{
     cancel::Canceler,
-    confirm::Confirmer,
     doubt::{DoubtClock, Settleable},
     notice::{Decision, Policy, Request},
     pace::Backoff,
+    paid::Paid,
     poll::Poller,
     store::{CANCEL_SENT, Ended, Ending, OpenCommand, Reads, Settled, StoreError, Wanted, Writer},
 };
@@ -68,8 +68,8 @@ pub struct Tools {
     pub poller: Arc<Poller>,
     /// Cancels.
     pub canceler: Canceler,
-    /// Confirms deliveries.
-    pub confirmer: Arc<Confirmer>,
+    /// Confirms deliveries and fetches receipts.
+    pub paid: Arc<Paid>,
     /// Says when a doubt may be settled.
     pub doubts: DoubtClock,
     /// `api.payment_page`.
@@ -210,7 +210,7 @@ impl Commander {
         for wanted in wanted {
             match wanted.request {
                 Request::Status => asks.push(wanted),
-                Request::Cancel | Request::Settle | Request::Confirm | Request::LookUp => {
+                Request::Cancel | Request::Settle | Request::Confirm | Request::LookUp | Request::Receipt => {
                     changes.push_back(wanted);
                 }
             }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
+    callback::CallbackAddress,
     clock::Timestamp,
     doubt::DoubtClock,
     notice::{InvalidNotice, Notice, Status},
@@ -59,6 +60,8 @@ pub struct EmitOptions {
     pub settles: bool,
     /// `emit.on_uncertain` is `resend`: this worker does.
     pub resends: bool,
+    /// What TresorPay is told to call instead of a row's own callback; `None`: that one.
+    pub callbacks: Option<CallbackAddress>,
 }
 
 /// What the worker waits for when it has no turn to take.
@@ -429,7 +432,7 @@ impl Emitter {
             let started = Instant::now();
             let (outbox_id, attempt_id, doubted) = (row.outbox_id, row.attempt_id, row.doubted);
             let canceled = row.canceled.clone();
-            let outcome = match outcome::notice(row, &options.defaults) {
+            let outcome = match outcome::notice(row, &options) {
                 Ok(notice) if may_leave => Ok((api.emit(&notice).await, Box::new(notice))),
                 Ok(notice) => Ok((Exchange::Unsent(Unsent::ShuttingDown), Box::new(notice))),
                 Err(invalid) => Err(invalid),

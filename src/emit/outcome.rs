@@ -13,7 +13,6 @@ use crate::{
     clock::Timestamp,
     notice::{Amount, Event, InvalidNotice, Notice, Status, Verdict, apply},
     pace::{Pace, Side},
-    settings::NoticeDefaults,
     store::{ClaimedRow, EmissionRecord},
     tresorpay::{Context, ErrorCode, Health, Judgement, Phase, TresorPay, judge_emission},
 };
@@ -154,7 +153,9 @@ pub(super) fn is_odd(finished: &Finished) -> bool {
 }
 
 /// The row as it will be sent, the configured values filled in.
-pub(super) fn notice(row: ClaimedRow, defaults: &NoticeDefaults) -> Result<Notice, InvalidNotice> {
+pub(super) fn notice(row: ClaimedRow, options: &EmitOptions) -> Result<Notice, InvalidNotice> {
+    let defaults = &options.defaults;
+    let own = options.callbacks.as_ref().map(|address| address.url(row.outbox_id, &row.reference));
     let modes = row.authorized_payment_modes.as_deref();
     Ok(Notice {
         client_code: row
@@ -171,7 +172,7 @@ pub(super) fn notice(row: ClaimedRow, defaults: &NoticeDefaults) -> Result<Notic
         payment_modes: modes
             .map(|modes| InvalidNotice::read_json("authorized_payment_modes", modes))
             .transpose()?,
-        callback: row.callback.or_else(|| defaults.callback.clone()),
+        callback: own.or(row.callback).or_else(|| defaults.callback.clone()),
         redirect_url: row.redirect_url.or_else(|| defaults.redirect_url.clone()),
         reference: row.reference,
     })

@@ -100,6 +100,8 @@ pub struct Policy {
     pub max_attempts: u32,
     /// `confirm.delivery` is not `never`.
     pub confirms: bool,
+    /// `receipts.directory` is set.
+    pub fetches_receipts: bool,
 }
 
 /// A request to TresorPay that a command needs.
@@ -115,6 +117,8 @@ pub enum Request {
     Confirm,
     /// The status of the reference that an operator names.
     LookUp,
+    /// Fetch the receipt.
+    Receipt,
 }
 
 /// What a command comes to for its row as it stands now.
@@ -142,7 +146,7 @@ pub fn decide(action: Action, target: &Target, policy: Policy) -> Decision {
         Action::Retry => retry(target, policy, refuse),
         Action::Poll => poll(target, refuse),
         Action::ConfirmDelivery => confirm(target, policy, refuse),
-        Action::FetchReceipt => fetch_receipt(target.status, refuse),
+        Action::FetchReceipt => fetch_receipt(target.status, policy, refuse),
         Action::ResolveEmitted => resolve_emitted(target.status, refuse),
         Action::ResolveNotEmitted => resolve_not_emitted(target.status, refuse),
         // They are about no row; the schema sees to it.
@@ -215,8 +219,9 @@ fn confirm(target: &Target, policy: Policy, refuse: impl Fn(&str) -> Decision) -
     }
 }
 
-fn fetch_receipt(status: Status, refuse: impl Fn(&str) -> Decision) -> Decision {
+fn fetch_receipt(status: Status, policy: Policy, refuse: impl Fn(&str) -> Decision) -> Decision {
     match status {
+        Status::Paid if policy.fetches_receipts => Decision::Ask(Request::Receipt),
         Status::Paid => Decision::Refuse("receipts.directory is not set".to_owned()),
         Status::Pending
         | Status::Emitting
@@ -253,7 +258,7 @@ mod tests {
     use super::{Action, Decision, Event, Policy, Request, Target, decide};
     use crate::notice::{Status, apply};
 
-    const POLICY: Policy = Policy { max_attempts: 3, confirms: true };
+    const POLICY: Policy = Policy { max_attempts: 3, confirms: true, fetches_receipts: false };
 
     fn target(status: Status) -> Target {
         Target {
@@ -304,6 +309,17 @@ mod tests {
         assert!(matches!(decide(Action::ConfirmDelivery, &paid, never), Decision::Refuse(_)));
         let confirmed = Target { delivery_confirmed_at: Some("then".into()), ..paid };
         assert!(matches!(decide(Action::ConfirmDelivery, &confirmed, POLICY), Decision::Done(_)));
+    }
+
+    #[test]
+    fn a_receipt_is_fetched_of_what_is_paid_and_only_into_a_directory() {
+        let policy = Policy { fetches_receipts: true, ..POLICY };
+        for status in Status::ALL {
+            let fetches =
+                decide(Action::FetchReceipt, &target(status), policy) == Decision::Ask(Request::Receipt);
+            assert_eq!(fetches, status == Status::Paid, "{status}");
+        }
+        assert!(matches!(decide(Action::FetchReceipt, &target(Status::Paid), POLICY), Decision::Refuse(_)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     SentTo,
+    evidence::{self, Adoption},
     writer::{Operation, open_attempt},
 };
 use crate::{
@@ -152,11 +153,6 @@ const MOVE: &str = "
                       canceled_at = CASE WHEN ?1 = 'CANCELED' THEN ?4 ELSE canceled_at END
     WHERE id = ?6 AND status = ?7";
 
-const ADOPT: &str = "
-    UPDATE outbox SET status = 'EMITTED', status_source = ?1, status_reason = ?2, updated_at = ?3, last_error = NULL,
-                      next_attempt_at = ?3, tresorpay_reference = ?4, payment_url = ?5, emitted_at = ?3
-    WHERE id = ?6 AND status = ?7";
-
 const STAY: &str = "
     UPDATE outbox SET last_error = ?1, next_attempt_at = ?2 WHERE id = ?3 AND status = ?4";
 
@@ -204,7 +200,7 @@ pub(super) async fn end(
 ) -> Result<Option<AfterCancel>, sqlx::Error> {
     let mut record = record.clone();
     if let Some(reference) = &record.tresorpay_reference
-        && belongs_to_another(conn, record.outbox_id, reference).await?
+        && evidence::is_anothers(conn, record.outbox_id, reference).await?
     {
         record.foreign_reference();
     }
@@ -212,8 +208,7 @@ pub(super) async fn end(
         tracing::error!(attempt_id = record.attempt_id, "a cancel was answered that is completed already");
         return Ok(None);
     }
-    let (at, expected) = (record.at.to_string(), record.expected.as_str());
-    let source = record.source.as_str();
+    let expected = record.expected.as_str();
     let moved = match &record.then {
         AfterCancel::Moves { to, reason, rejected } => {
             let moved = change_status(conn, &record, *to, reason, None).await?;
@@ -223,17 +218,19 @@ pub(super) async fn end(
             }
             moved
         }
-        AfterCancel::Adopted { reference, payment_url, reason } => sqlx::query(ADOPT)
-            .bind(source)
-            .bind(reason)
-            .bind(at)
-            .bind(reference.as_str())
-            .bind(payment_url)
-            .bind(record.outbox_id)
-            .bind(expected)
-            .execute(conn)
-            .await?
-            .rows_affected(),
+        AfterCancel::Adopted { reference, payment_url, reason } => {
+            let adoption = Adoption {
+                outbox_id: record.outbox_id,
+                expected: record.expected,
+                notice: reference,
+                payment_url,
+                source: record.source,
+                reason,
+                at: record.at,
+                beside_requests: false,
+            };
+            u64::from(evidence::adopt(conn, &adoption).await?)
+        }
         AfterCancel::Stays { last_error, next_attempt_at } => sqlx::query(STAY)
             .bind(last_error)
             .bind(next_attempt_at.map(|at| at.to_string()))
@@ -279,20 +276,6 @@ async fn change_status(
         .execute(conn)
         .await?;
     Ok(done.rows_affected())
-}
-
-async fn belongs_to_another(
-    conn: &mut SqliteConnection,
-    outbox_id: i64,
-    reference: &TresorPayReference,
-) -> Result<bool, sqlx::Error> {
-    let taken: (bool,) =
-        sqlx::query_as("SELECT EXISTS (SELECT 1 FROM outbox WHERE tresorpay_reference = ?1 AND id <> ?2)")
-            .bind(reference.as_str())
-            .bind(outbox_id)
-            .fetch_one(conn)
-            .await?;
-    Ok(taken.0)
 }
 
 impl CancelRecord {

@@ -24,8 +24,6 @@ pub struct ConfirmCase {
     pub code_client: Option<String>,
     /// As the emission sent it, or the row's; `None`: the configured one.
     pub code_structure: Option<String>,
-    /// How often it was tried.
-    pub tries: u32,
 }
 
 /// A confirmation that is about to leave.
@@ -64,8 +62,6 @@ pub struct ConfirmRecord {
     pub duration: Duration,
     /// When the answer was complete.
     pub at: Timestamp,
-    /// When it is tried again of itself; `None`: not.
-    pub next_attempt_at: Option<Timestamp>,
 }
 
 impl Operation for ConfirmStart {
@@ -94,22 +90,11 @@ impl Operation for ConfirmRecord {
 
 const CASE: &str = "
     SELECT o.id AS outbox_id, o.tresorpay_reference, coalesce(a.code_client, o.code_client) AS code_client,
-           coalesce(a.code_structure, o.code_structure) AS code_structure,
-           (SELECT count(*) FROM attempt INDEXED BY attempt_outbox
-            WHERE outbox_id = o.id AND operation = 'confirm') AS tries
+           coalesce(a.code_structure, o.code_structure) AS code_structure
     FROM outbox AS o LEFT JOIN attempt AS a ON a.id = (
         SELECT max(id) FROM attempt INDEXED BY attempt_outbox
         WHERE outbox_id = o.id AND operation = 'emit' AND outcome = 'ok')
     WHERE o.id = ?1 AND o.status = 'PAID' AND o.delivery_confirmed_at IS NULL AND o.tresorpay_reference IS NOT NULL";
-
-const DUE: &str = "
-    SELECT id FROM outbox INDEXED BY outbox_paid_due
-    WHERE status = 'PAID' AND next_attempt_at IS NOT NULL AND next_attempt_at <= ?1 AND delivery_confirmed_at IS NULL
-    ORDER BY next_attempt_at LIMIT ?2 + 0";
-
-const NEXT: &str = "
-    SELECT min(next_attempt_at) FROM outbox INDEXED BY outbox_paid_due
-    WHERE status = 'PAID' AND next_attempt_at IS NOT NULL AND delivery_confirmed_at IS NULL";
 
 const START: &str = "
     INSERT INTO attempt (outbox_id, operation, code_client, code_structure, base_url, started_at)
@@ -125,28 +110,17 @@ const COMPLETE: &str = "
 
 /// What was confirmed stays confirmed, whatever the row has become meanwhile.
 const CONFIRMED: &str = "
-    UPDATE outbox SET delivery_confirmed_at = ?2, last_error = NULL, next_attempt_at = NULL
+    UPDATE outbox SET delivery_confirmed_at = ?2,
+        last_error = CASE WHEN last_error LIKE '%: the delivery could not be confirmed: %' THEN NULL ELSE last_error END
     WHERE id = ?1 AND delivery_confirmed_at IS NULL";
 
 const FAILED: &str = "
-    UPDATE outbox SET last_error = ?2, next_attempt_at = ?3 WHERE id = ?1 AND status = 'PAID'";
+    UPDATE outbox SET last_error = ?2
+    WHERE id = ?1 AND status = 'PAID' AND (last_error IS NULL OR last_error NOT LIKE 'amount\\_differs:%' ESCAPE '\\')";
 
 /// The row as its confirmation needs it; `None` if there is nothing to confirm.
 pub(super) async fn case(reads: &SqlitePool, outbox_id: i64) -> Result<Option<ConfirmCase>, StoreError> {
     Ok(sqlx::query_as(CASE).bind(outbox_id).fetch_optional(reads).await?)
-}
-
-/// `outbox.id` of up to `limit` rows whose delivery is to be confirmed at `now`.
-pub(super) async fn due(reads: &SqlitePool, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<(i64,)> = sqlx::query_as(DUE).bind(now.to_string()).bind(limit).fetch_all(reads).await?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
-}
-
-/// When the first delivery is to be confirmed; `None`: none is.
-pub(super) async fn next(reads: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
-    let row: (Option<String>,) = sqlx::query_as(NEXT).fetch_one(reads).await?;
-    Ok(row.0.map(|at| Timestamp::parse(&at).unwrap_or_else(Timestamp::now)))
 }
 
 /// The open attempt of a confirmation that may now leave; `None` if there is nothing to confirm any more.
@@ -188,11 +162,6 @@ pub(super) async fn end(conn: &mut SqliteConnection, record: &ConfirmRecord) -> 
     }
     let detail = record.detail.as_deref().unwrap_or_default();
     let said = format!("{}: the delivery could not be confirmed: {detail}", record.code.as_str());
-    sqlx::query(FAILED)
-        .bind(record.outbox_id)
-        .bind(said)
-        .bind(record.next_attempt_at.map(|at| at.to_string()))
-        .execute(conn)
-        .await?;
+    sqlx::query(FAILED).bind(record.outbox_id).bind(said).execute(conn).await?;
     Ok(())
 }

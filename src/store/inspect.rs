@@ -19,7 +19,7 @@ pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
-use super::{Access, Binding, StoreError, examine::damage_at, open_existing};
+use super::{Access, Binding, SecondNotice, StoreError, evidence, examine::damage_at, open_existing};
 
 /// SQLite's primary result code of a file that cannot be opened.
 const CANTOPEN: &str = "14";
@@ -47,6 +47,11 @@ impl Inspect {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.map(|row| row.0))
+    }
+
+    /// Up to `limit` notices that were seen live at TresorPay beside a row's own.
+    pub async fn second_notices(&self, limit: usize) -> Result<Vec<SecondNotice>, StoreError> {
+        Ok(evidence::seconds(&self.pool, limit).await?)
     }
 
     /// Refuses a database that was made for another environment or API.

@@ -34,6 +34,8 @@ pub enum PollOutcome {
         reason: String,
         /// When the daemon next acts on the row of itself; `None`: it is finished.
         next: Option<Timestamp>,
+        /// What a person should look at all the same; `None` when all is well.
+        last_error: Option<String>,
     },
     /// Nothing new.
     Unchanged {
@@ -55,6 +57,8 @@ pub struct PollRecord {
     pub outcome: PollOutcome,
     /// When the answer came.
     pub at: Timestamp,
+    /// What had TresorPay asked: polling, or its callback.
+    pub source: Source,
 }
 
 const DUE: &str = "
@@ -63,11 +67,11 @@ const DUE: &str = "
 
 const RECORD_MOVES: &str = "
     UPDATE outbox SET
-        status = r.value->>2, status_source = ?2, status_reason = r.value->>5, updated_at = r.value->>6,
+        status = r.value->>2, status_source = r.value->>8, status_reason = r.value->>5, updated_at = r.value->>6,
         provider = coalesce(r.value->>3, provider), pay_date = coalesce(r.value->>4, pay_date),
         paid_at = CASE WHEN r.value->>2 = 'PAID' THEN r.value->>6 ELSE paid_at END,
         canceled_at = CASE WHEN r.value->>2 = 'CANCELED' THEN r.value->>6 ELSE canceled_at END,
-        next_attempt_at = r.value->>7, last_error = NULL
+        next_attempt_at = r.value->>7, last_error = r.value->>9
     FROM json_each(?1) AS r
     WHERE outbox.id = r.value->>0 AND +outbox.status = 'EMITTED' AND +outbox.tresorpay_reference = r.value->>1";
 
@@ -111,9 +115,21 @@ pub(super) async fn record(conn: &mut SqliteConnection, records: &[PollRecord]) 
     for record in records {
         let (id, reference) = (record.outbox_id, record.reference.as_str());
         match &record.outcome {
-            PollOutcome::Moved { to, provider, pay_date, reason, next } => {
+            PollOutcome::Moved { to, provider, pay_date, reason, next, last_error } => {
                 let (at, next) = (record.at.to_string(), next.map(|at| at.to_string()));
-                moves.push((id, reference, to.as_str(), provider, pay_date, reason, at, next));
+                let source = record.source.as_str();
+                moves.push((
+                    id,
+                    reference,
+                    to.as_str(),
+                    provider,
+                    pay_date,
+                    reason,
+                    at,
+                    next,
+                    source,
+                    last_error,
+                ));
             }
             PollOutcome::Unchanged { next, last_error } => {
                 unchanged.push((id, reference, next.map(|at| at.to_string()), last_error));
@@ -121,8 +137,7 @@ pub(super) async fn record(conn: &mut SqliteConnection, records: &[PollRecord]) 
         }
     }
     if !moves.is_empty() {
-        let json = json(&moves)?;
-        sqlx::query(RECORD_MOVES).bind(json).bind(Source::Poll.as_str()).execute(&mut *conn).await?;
+        sqlx::query(RECORD_MOVES).bind(json(&moves)?).execute(&mut *conn).await?;
     }
     if !unchanged.is_empty() {
         sqlx::query(RECORD_UNCHANGED).bind(json(&unchanged)?).execute(conn).await?;

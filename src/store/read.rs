@@ -1,10 +1,12 @@
 //! What the daemon's steps read. Each query goes through an index on open rows.
 
+use std::collections::HashMap;
+
 use sqlx::SqlitePool;
 
 use super::{
-    CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, Wait, command, confirm, doubt,
-    poll, queue, resolve, wait,
+    Callable, CancelCase, ConfirmCase, DueNotice, HintedRow, NextDue, OpenCommand, PaidCase, SecondNotice,
+    StoreError, Wait, command, confirm, doubt, evidence, paid, poll, queue, resolve, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -88,14 +90,34 @@ impl Reads {
         confirm::case(&self.pool, outbox_id).await
     }
 
-    /// `outbox.id` of paid rows whose delivery is to be confirmed at `now`.
-    pub async fn due_confirmations(&self, now: Timestamp, limit: usize) -> Result<Vec<i64>, StoreError> {
-        confirm::due(&self.pool, now, limit).await
+    /// A paid row as what is left to do for it needs it; `None` if it is not paid.
+    pub async fn paid_case(&self, outbox_id: i64) -> Result<Option<PaidCase>, StoreError> {
+        paid::case(&self.pool, outbox_id).await
     }
 
-    /// When the first delivery is to be confirmed; `None`: none is.
-    pub async fn next_confirmation(&self) -> Result<Option<Timestamp>, StoreError> {
-        confirm::next(&self.pool).await
+    /// `outbox.id` of paid rows that have something left to do at `now`; `callable`: only those.
+    pub async fn due_paid(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        callable: Option<Callable>,
+    ) -> Result<Vec<i64>, StoreError> {
+        paid::due(&self.pool, now, limit, callable).await
+    }
+
+    /// When the first paid row has something left to do; `None`: none has.
+    pub async fn next_paid(&self) -> Result<Option<Timestamp>, StoreError> {
+        paid::next(&self.pool).await
+    }
+
+    /// The rows that callbacks name, by `outbox.id`.
+    pub async fn hinted(&self, ids: &[i64]) -> Result<HashMap<i64, HintedRow>, StoreError> {
+        evidence::hinted(&self.pool, ids).await
+    }
+
+    /// Up to `limit` notices that were seen live beside a row's own.
+    pub async fn second_notices(&self, limit: usize) -> Result<Vec<SecondNotice>, StoreError> {
+        Ok(evidence::seconds(&self.pool, limit).await?)
     }
 
     /// A row with what its attempts say, for a cancel; `None` if there is no such row.

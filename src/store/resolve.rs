@@ -3,8 +3,9 @@
 use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
-    Ended, StoreError, Wanted,
+    Ended, StoreError, Taken, Wanted,
     command::{end_one, move_row, one},
+    evidence::{self, Adoption},
     writer::Operation,
 };
 use crate::{
@@ -69,23 +70,6 @@ pub struct Evidence {
     pub payment_url: String,
 }
 
-/// What came of evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// The row is `EMITTED`, and the command done.
-    Emitted,
-    /// Another row has the notice.
-    OthersNotice,
-    /// A request for the row is under way, or it is something else by now.
-    NotNow,
-}
-
-const ADOPT: &str = "
-    UPDATE outbox SET status = 'EMITTED', status_source = ?3, status_reason = ?4, updated_at = ?5, last_error = NULL,
-                      next_attempt_at = ?5, emitted_at = ?5, tresorpay_reference = ?6, payment_url = ?7
-    WHERE id = ?1 AND status = ?2
-      AND NOT EXISTS (SELECT 1 FROM attempt INDEXED BY attempt_open WHERE outbox_id = ?1 AND outcome IS NULL)";
-
 const OWNER: &str = "SELECT reference FROM outbox WHERE tresorpay_reference = ?1";
 
 /// The row that has this notice.
@@ -112,30 +96,28 @@ impl Operation for Evidence {
 /// Makes the row `EMITTED` and ends the command, in one commit.
 async fn take_evidence(
     conn: &mut SqliteConnection,
-    evidence: &Evidence,
+    found: &Evidence,
     now: Timestamp,
 ) -> Result<Taken, sqlx::Error> {
-    let Evidence { wanted, reference, payment_url } = evidence;
+    let Evidence { wanted, reference, payment_url } = found;
     let Some(command) = one(conn, wanted.command_id).await? else { return Ok(Taken::NotNow) };
-    let owner: Option<(String,)> =
-        sqlx::query_as(OWNER).bind(reference.as_str()).fetch_optional(&mut *conn).await?;
-    if owner.is_some_and(|owner| owner.0 != wanted.reference) {
+    if evidence::is_anothers(conn, wanted.outbox_id, reference).await? {
         return Ok(Taken::OthersNotice);
     }
-    let adopted = sqlx::query(ADOPT)
-        .bind(wanted.outbox_id)
-        .bind(wanted.status.as_str())
-        .bind(Source::Command.as_str())
-        .bind(format!("{}: it is {reference}", command.named()))
-        .bind(now.to_string())
-        .bind(reference.as_str())
-        .bind(payment_url)
-        .execute(&mut *conn)
-        .await?;
-    if adopted.rows_affected() == 0 {
+    let adoption = Adoption {
+        outbox_id: wanted.outbox_id,
+        expected: wanted.status,
+        notice: reference,
+        payment_url,
+        source: Source::Command,
+        reason: &format!("{}: it is {reference}", command.named()),
+        at: now,
+        beside_requests: false,
+    };
+    if !evidence::adopt(conn, &adoption).await? {
         return Ok(Taken::NotNow);
     }
     let detail = format!("it is EMITTED as {reference}; TresorPay is asked about it now");
     end_one(conn, wanted.command_id, false, &detail, now).await?;
-    Ok(Taken::Emitted)
+    Ok(Taken::Moved)
 }

@@ -31,7 +31,10 @@ pub struct WaitMove {
 
 const POLLS: &str = "
     SELECT id, next_attempt_at, updated_at, last_error FROM outbox INDEXED BY outbox_emitted
-    WHERE status = 'EMITTED' AND next_attempt_at > ?1";
+    WHERE status = 'EMITTED' AND next_attempt_at > ?1
+    UNION ALL
+    SELECT id, next_attempt_at, updated_at, last_error FROM outbox INDEXED BY outbox_paid_due
+    WHERE status = 'PAID' AND next_attempt_at IS NOT NULL AND next_attempt_at > ?1";
 
 /// By the index, those that wait beyond a time for whatever reason; of them, those that do not wait for `not_before`.
 const RETRIES: &str = concat!(
@@ -46,9 +49,10 @@ const RETRIES: &str = concat!(
 const MOVE: &str = "
     UPDATE outbox SET next_attempt_at = r.value->>2 FROM json_each(?1) AS r
     WHERE outbox.id = r.value->>0 AND +outbox.next_attempt_at = r.value->>1
-      AND outbox.status IN ('PENDING', 'EMITTED')";
+      AND outbox.status IN ('PENDING', 'EMITTED', 'PAID')";
 
-/// Emitted notices that are next asked about after `beyond`; `None`: all that are asked about again.
+/// Emitted notices that are next asked about after `beyond`, and paid ones with something left to do; `None`: all that
+/// wait.
 pub(super) async fn polls(reads: &SqlitePool, beyond: Option<Timestamp>) -> Result<Vec<Wait>, StoreError> {
     find(reads, POLLS, &beyond.map_or_else(String::new, |beyond| beyond.to_string())).await
 }

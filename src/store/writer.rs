@@ -20,11 +20,12 @@ use tokio::{
 
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, Guard, PollRecord, Settled, StoreError,
-    Taken,
+    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord, PollRecord,
+    ReceiptKept, SecondNotice, Settled, Sighting, StoreError, Taken,
     command::Change,
     doubt,
     error::is_passing,
+    evidence::{CallbackKey, PollNow, SecondOver},
     mark::Mark,
     poll, recovery,
     replace::Corrections,
@@ -255,6 +256,46 @@ impl Writer {
     /// Makes a row what an operator says that it became, if it still may be.
     pub async fn take_evidence(&self, evidence: Evidence) -> Result<Taken, StoreError> {
         self.submit(evidence).await
+    }
+
+    /// Ties a notice that TresorPay's callback names to its row, if it still may be.
+    pub async fn take_sighting(&self, sighting: Sighting) -> Result<Taken, StoreError> {
+        self.submit(sighting).await
+    }
+
+    /// Says of a paid row that TresorPay's callback named another amount; whether nothing else was said of it.
+    pub async fn flag_amount(&self, flag: FlagAmount) -> Result<bool, StoreError> {
+        self.submit(flag).await
+    }
+
+    /// Has emitted notices asked about at once.
+    pub async fn poll_now(&self, ids: Vec<i64>, at: Timestamp) -> Result<(), StoreError> {
+        self.submit(PollNow { ids, at }).await
+    }
+
+    /// Keeps that a notice is live beside a row's own; whether that is news.
+    pub async fn second_notice(&self, second: SecondNotice) -> Result<bool, StoreError> {
+        self.submit(second).await
+    }
+
+    /// It is no longer live.
+    pub async fn second_notice_over(&self, second: SecondNotice) -> Result<(), StoreError> {
+        self.submit(SecondOver(second)).await
+    }
+
+    /// The key of callback tokens: `new`, unless there is one.
+    pub async fn callback_key(&self, new: String) -> Result<String, StoreError> {
+        self.submit(CallbackKey { new }).await
+    }
+
+    /// Records a visit to a paid row.
+    pub async fn record_paid(&self, record: PaidRecord) -> Result<(), StoreError> {
+        self.submit(record).await
+    }
+
+    /// Records where a receipt is.
+    pub async fn keep_receipt(&self, receipt: ReceiptKept) -> Result<(), StoreError> {
+        self.submit(receipt).await
     }
 
     /// Asks for the cancel of what corrections beyond `after` replace, and rejects those whose original was paid. Where
@@ -496,7 +537,7 @@ impl WriterTask {
     /// opened: else nobody is answered and the daemon ends.
     async fn let_leave(&mut self, first: i64, last: i64) -> Result<(), StoreError> {
         if first <= self.mark.last() {
-            return Err(self.went_back(format!("it gives the attempt {first} a second time")));
+            return Err(self.went_back(&format!("it gives the attempt {first} a second time")));
         }
         while let Err(error) = self.mark.advance(last) {
             tokio::time::sleep(self.trouble.unmarked(&error)).await;
@@ -507,7 +548,7 @@ impl WriterTask {
     }
 
     /// What is open is not what was opened, though its file is the same; the mark knows it too.
-    fn went_back(&self, how: String) -> StoreError {
+    fn went_back(&self, how: &str) -> StoreError {
         match self.mark.doubt() {
             Ok(()) => {
                 let why = format!("{how}, while the daemon runs");
@@ -575,7 +616,7 @@ impl WriterTask {
         if again {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
             if !unseen::knows(conn, handed_over).await? {
-                return Err(self.went_back(format!("it does not know the attempt {handed_over}")));
+                return Err(self.went_back(&format!("it does not know the attempt {handed_over}")));
             }
             unseen = unseen::claimed_since(conn, handed_over).await?;
             if !unseen.is_empty() {

@@ -88,6 +88,14 @@ pub enum ErrorCode {
     ReplacedPaid,
     /// What a correction replaces could not be canceled.
     ReplacedLive,
+    /// The receipt of a payment could not be fetched or kept.
+    ReceiptFailed,
+    /// The application's own callback did not answer 2xx.
+    CallbackFailed,
+    /// TresorPay's callback names another amount than the row.
+    AmountDiffers,
+    /// TresorPay has a live notice for a row beside the row's own.
+    SecondLiveNotice,
 }
 
 impl ErrorCode {
@@ -121,6 +129,10 @@ impl ErrorCode {
             Self::MaxAttempts => "max_attempts",
             Self::ReplacedPaid => "replaced_paid",
             Self::ReplacedLive => "replaced_live",
+            Self::ReceiptFailed => "receipt_failed",
+            Self::CallbackFailed => "callback_failed",
+            Self::AmountDiffers => "amount_differs",
+            Self::SecondLiveNotice => "second_live_notice",
         }
     }
 }

@@ -153,7 +153,7 @@ pub enum StatusFailure {
 pub struct TresorPay {
     http: Client,
     auth: Auth,
-    base_url: Url,
+    pub(super) base_url: Url,
     emit_url: Url,
     statuses_url: Url,
     phones: OtherPhoneNumbers,
@@ -266,7 +266,13 @@ impl TresorPay {
     }
 
     /// Sends with a token; after a 401, once more with a new one.
-    async fn exchange(&self, method: Method, url: &Url, body: Option<Vec<u8>>, max_body: usize) -> Exchange {
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<Vec<u8>>,
+        max_body: usize,
+    ) -> Exchange {
         let token = match self.auth.token().await {
             Ok(token) => token,
             Err(error) => return Exchange::Unsent(Unsent::NoToken(error.to_string())),
@@ -332,7 +338,7 @@ pub fn judge_statuses(
 }
 
 /// The address of `path` below the base URL; each segment is escaped.
-fn below(base_url: &Url, path: &[&str]) -> Url {
+pub(super) fn below(base_url: &Url, path: &[&str]) -> Url {
     let mut url = base_url.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path);
@@ -364,6 +370,13 @@ fn kept(text: &str) -> String {
 }
 
 fn read_status<T: serde::de::DeserializeOwned>(exchange: Exchange) -> Result<T, StatusFailure> {
+    let (status, bytes) = read_success(exchange)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|_| unusable(&format!("HTTP {status}, the body is not the JSON of a status")))
+}
+
+/// The status and the whole body of a 2xx; else why a request that changes nothing told nothing.
+pub(super) fn read_success(exchange: Exchange) -> Result<(u16, Vec<u8>), StatusFailure> {
     let failed = |code, detail, pause| Err(StatusFailure::Failed { code, detail, pause });
     match exchange {
         Exchange::Unsent(Unsent::NoToken(why)) => failed(ErrorCode::NoToken, why, None),
@@ -376,7 +389,7 @@ fn read_status<T: serde::de::DeserializeOwned>(exchange: Exchange) -> Result<T, 
             failed(ErrorCode::TimedOut, "no answer within api.request_timeout".to_owned(), None)
         }
         Exchange::NoAnswer(NoAnswer::Lost(why)) => failed(ErrorCode::ConnectionLost, why, None),
-        Exchange::Answered(answer) => read_status_answer(answer),
+        Exchange::Answered(answer) => read_answer(answer),
     }
 }
 
@@ -388,7 +401,7 @@ fn said(status: u16, problem: Option<&Problem>) -> String {
     }
 }
 
-fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<T, StatusFailure> {
+fn read_answer(answer: Answer) -> Result<(u16, Vec<u8>), StatusFailure> {
     let (status, pause) = (answer.status, answer.retry_after.map(|after| after.0));
     let bytes = match answer.body {
         Body::Whole(bytes) => bytes,
@@ -396,8 +409,7 @@ fn read_status_answer<T: serde::de::DeserializeOwned>(answer: Answer) -> Result<
     };
     let failed = |code, detail| Err(StatusFailure::Failed { code, detail, pause });
     match (status, Problem::parse(status, &bytes)) {
-        (200..=299, _) => serde_json::from_slice(&bytes)
-            .map_err(|_| unusable(&format!("HTTP {status}, the body is not the JSON of a status"))),
+        (200..=299, _) => Ok((status, bytes)),
         (401, _) => failed(ErrorCode::Unauthorized, "HTTP 401 with a new token too".to_owned()),
         (429, _) => failed(ErrorCode::RateLimited, "HTTP 429".to_owned()),
         (404 | 405 | 406 | 415 | 501, problem) if problem.as_ref().is_none_or(Problem::is_about_the_path) => {

@@ -8,6 +8,7 @@ mod confirm;
 mod date;
 mod exchange;
 mod problem;
+mod receipt;
 mod retry_after;
 mod scrub;
 mod wire;

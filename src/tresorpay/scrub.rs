@@ -10,6 +10,9 @@ const REDACTED: &str = "[redacted]";
 /// Texts shorter than this are taken out as whole words only: `Ba` is a name, and the start of `Bamako`.
 const MIN_SUBSTRING: usize = 5;
 
+/// The last segment of a callback that is as long as this may be a token.
+const TOKEN_LIKE: usize = 32;
+
 /// Longest text kept, in characters: it ends in the database and in a log line.
 const MAX_TEXT: usize = 1000;
 
@@ -21,7 +24,8 @@ pub struct Scrubber {
 }
 
 impl Scrubber {
-    /// Everything personal in `notice`: payer, payment and card numbers, item names and descriptions.
+    /// Everything personal in `notice`: payer, payment and card numbers, item names and descriptions; and the end of its
+    /// callback.
     pub fn for_notice(notice: &Notice) -> Self {
         let phone = notice
             .tax_payer
@@ -31,7 +35,10 @@ impl Scrubber {
         let items = notice.items.iter().flat_map(|item| [&item.name, &item.description]);
         let modes =
             notice.payment_modes.iter().flatten().flat_map(|mode| [&mode.payment_number, &mode.card_number]);
-        let others = items.chain(modes).filter_map(Option::as_deref);
+        // Its last segment may be a token.
+        let segment = notice.callback.as_deref().and_then(|url| url.rsplit('/').next());
+        let callback = segment.filter(|segment| segment.len() >= TOKEN_LIKE);
+        let others = items.chain(modes).filter_map(Option::as_deref).chain(callback);
         let mut scrubber = Self::default();
         for text in notice.tax_payer.personal_texts().chain(others).chain(phone.as_deref()) {
             scrubber.add(text);

@@ -60,6 +60,10 @@ pub(super) fn next(record: &NoticeRecord, around: &Surroundings<'_>) -> String {
                 "nothing by itself: TresorPay is no longer asked about it; `tresorpayd poll` asks".to_owned()
             }
         },
+        Ok(Status::Paid) if row.next_attempt_at.is_some() => by_daemon(
+            "what is left after the payment is done: the confirmation, the receipt or the application's callback"
+                .to_owned(),
+        ),
         Ok(Status::Paid | Status::Canceled) => "nothing: it is finished".to_owned(),
         Err(_) => "see a newer tresorpayd".to_owned(),
     }

@@ -10,10 +10,10 @@ use crate::{
     notice::Status,
     publish,
     store::{
-        WAL_TOLD_SHARE,
+        SecondNotice, WAL_TOLD_SHARE,
         inspect::{DaemonState, MarkState, Summary},
     },
-    tresorpay::{CLOCK_OFF, offset_words},
+    tresorpay::{CLOCK_OFF, ErrorCode, offset_words},
 };
 
 /// A notice that should have been emitted this long ago is late.
@@ -63,6 +63,8 @@ pub(super) struct Facts<'a> {
     pub(super) daemon: &'a DaemonState,
     /// What a running daemon says holds requests back.
     pub(super) requests: Option<&'a publish::State>,
+    /// Notices that are live at TresorPay beside a row's own.
+    pub(super) seconds: &'a [SecondNotice],
     pub(super) wal_bytes: u64,
     /// `database.max_wal`
     pub(super) max_wal: u64,
@@ -90,6 +92,7 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Reason> {
     .into_iter()
     .flatten()
     .chain(facts.requests.into_iter().flat_map(requests))
+    .chain(facts.seconds.iter().map(second))
     .collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     reasons
@@ -160,6 +163,19 @@ fn wal(facts: &Facts<'_>) -> Option<Reason> {
     } else {
         None
     }
+}
+
+/// Somebody may pay twice.
+fn second(second: &SecondNotice) -> Reason {
+    let own = second.own.as_deref().map_or_else(|| "no notice of its own".to_owned(), ToOwned::to_owned);
+    let text = format!(
+        "{}: {} has {own}, and TresorPay has a live notice {} beside it: have TresorPay cancel {}, or refund it if it is paid",
+        ErrorCode::SecondLiveNotice.as_str(),
+        second.reference,
+        second.other,
+        second.other
+    );
+    Reason::new(State::Critical, text)
 }
 
 fn late(facts: &Facts<'_>) -> Option<Reason> {
@@ -238,6 +254,7 @@ mod tests {
             mark: None,
             daemon,
             requests: None,
+            seconds: &[],
             wal_bytes,
             max_wal: 100,
             max_uncertain: 2,
@@ -294,6 +311,21 @@ mod tests {
             ]
         );
         assert_eq!(state_of(&reasons), State::Warning);
+    }
+
+    #[test]
+    fn a_second_live_notice_is_critical_and_names_both() {
+        let notice = SecondNotice {
+            outbox_id: 1,
+            reference: "A-1".into(),
+            own: Some("TP1.AR1".into()),
+            other: "TP1.AR2".into(),
+            at: "2026-11-24T09:48:00.000Z".into(),
+        };
+        let reason = second(&notice);
+        assert_eq!(state_of(std::slice::from_ref(&reason)), State::Critical);
+        assert!(reason.text.starts_with("second_live_notice: A-1 has TP1.AR1"), "{}", reason.text);
+        assert!(reason.text.contains("cancel TP1.AR2"), "{}", reason.text);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    notice::{Status, TresorPayReference},
+    notice::{Source, Status, TresorPayReference},
     store::{
         PollOutcome,
         mark::{Mark, Reading, Standing},
@@ -186,8 +186,10 @@ async fn answers_that_were_written_although_it_failed_are_recorded_once() {
         pay_date: None,
         reason: "paid".into(),
         next: None,
+        last_error: None,
     };
-    let poll = PollRecord { outbox_id: 1, reference, outcome, at: Timestamp::now() };
+    let source = Source::Poll;
+    let poll = PollRecord { outbox_id: 1, reference, outcome, at: Timestamp::now(), source };
     let mut group = [
         turn(vec![emitted(1, 1), emitted(2, 2)], 2),
         Write::Polls { records: vec![poll], reply: oneshot::channel().0 },

@@ -1,0 +1,144 @@
+//! A receipt's place: a folder for each month, a name that cannot leave it, and a file that is whole or not there.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{clock::Timestamp, notice::TresorPayReference};
+
+/// For the daemon, and its group to read.
+const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
+/// Longest name, in bytes, without `.pdf`.
+const MAX_NAME: usize = 100;
+
+/// `2026/11/TP20261124.1301.AR1.pdf`: by the month in which the payment was recorded. A reference that is no plain name
+/// gives none: the row's number does. The path is relative, and has no `..`.
+pub(super) fn place(paid_at: Timestamp, reference: &TresorPayReference, outbox_id: i64) -> PathBuf {
+    let reference = reference.as_str();
+    let plain = reference.len() <= MAX_NAME
+        && reference.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && reference.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    // No plain name has a `~`.
+    let name = if plain { format!("{reference}.pdf") } else { format!("receipt~{outbox_id}.pdf") };
+    PathBuf::from(paid_at.to_chrono().format("%Y/%m").to_string()).join(name)
+}
+
+/// A receipt that is about to be written: its folder is there, and its file can be.
+pub(super) struct Draft {
+    file: File,
+    /// Where it is written.
+    part: PathBuf,
+    /// Where it belongs.
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Makes the folders that are missing, and a file beside the one that it will be. What a crash left of an earlier one
+    /// goes.
+    pub(super) fn open(directory: &Path, place: &Path) -> io::Result<Self> {
+        let path = directory.join(place);
+        let folder = path.parent().unwrap_or(directory);
+        make_folder(folder)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let part = folder.join(format!(".{name}.part"));
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&part)?;
+        // Whatever the umask says.
+        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        Ok(Self { file, part, path })
+    }
+
+    /// Writes it whole, and makes it durable under its name.
+    pub(super) fn finish(mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_all()?;
+        fs::rename(&self.part, &self.path)?;
+        sync_folder(self.path.parent().unwrap_or(&self.path))
+    }
+
+    /// Leaves nothing behind.
+    pub(super) fn abandon(self) {
+        // The next try removes it first.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// Makes a folder and those above it, each durable in the one above.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        make_folder(above)?;
+    }
+    match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    above.map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Component;
+
+    use super::*;
+
+    fn placed(reference: &str) -> String {
+        let at = Timestamp::parse("2026-11-24T09:48:00.000Z").unwrap();
+        let place = place(at, &TresorPayReference::parse(reference).unwrap(), 7);
+        assert!(place.components().all(|part| matches!(part, Component::Normal(_))), "{place:?}");
+        assert_eq!(place.components().count(), 3, "{place:?}");
+        place.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_folder() {
+        assert_eq!(placed("TP20261124.1301.AR1"), "2026/11/TP20261124.1301.AR1.pdf");
+        for odd in [
+            "../../etc/passwd",
+            "..",
+            ".",
+            ".hidden",
+            "/etc/passwd",
+            "a/b",
+            "a\\b",
+            "TP 1",
+            "é",
+            &"a".repeat(128),
+            "receipt~7",
+        ] {
+            assert_eq!(placed(odd), "2026/11/receipt~7.pdf", "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_whole_or_not_there_and_what_a_crash_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (directory, place) = (dir.path().join("receipts"), Path::new("2026/11/TP1.pdf"));
+        let first = Draft::open(&directory, place).unwrap();
+        assert!(!directory.join(place).exists());
+        // As after a kill: the draft stays.
+        drop(first);
+        let second = Draft::open(&directory, place).unwrap();
+        second.finish(b"whole").unwrap();
+        assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
+        assert_eq!(fs::metadata(directory.join(place)).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        Draft::open(&directory, place).unwrap().abandon();
+        assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(directory.join("2026/11")).unwrap().count(), 1);
+    }
+}
