@@ -18,6 +18,7 @@ use crate::{
     pace::{Backoff, Pace},
     poll::{PollOptions, Poller},
     publish,
+    reconcile::{ReconcileOptions, Reconciler},
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
     settle::Settler,
@@ -142,10 +143,11 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
         let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, lease } = self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let command_wake = Arc::new(Notify::new());
+        let (command_wake, reconcile_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let schedule = Schedule::start(vec![
             (settings.emit.schedule.clone(), Arc::clone(&emit_wake)),
             (settings.poll.schedule.clone(), Arc::clone(&poll_wake)),
+            (settings.reconcile.schedule.clone(), Arc::clone(&reconcile_wake)),
         ])
         .await?;
         let emitter = Emitter::new(
@@ -182,10 +184,18 @@ impl App {
             writer.clone(),
             reads.clone(),
             api,
-            pace,
+            pace.clone(),
             poll_options(&settings),
             steps.clone(),
         ));
+        let reconciler = Reconciler::new(
+            writer.clone(),
+            reads.clone(),
+            Arc::clone(&poller),
+            pace,
+            reconcile_options(&settings),
+            steps.clone(),
+        );
         let tools = Tools {
             writer,
             reads: reads.clone(),
@@ -216,6 +226,7 @@ impl App {
         );
         spawn("emit", work(emitter.run(emit_wake, shutdown.clone())));
         spawn("poll", work(poller.run(poll_wake, shutdown.clone())));
+        spawn("reconcile", work(reconciler.run(reconcile_wake, shutdown.clone())));
         spawn("command", work(commander.run(command_wake, shutdown.clone())));
         if settings.confirm.delivery == Delivery::OnPaid {
             spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
@@ -348,6 +359,15 @@ fn poll_options(settings: &Settings) -> PollOptions {
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
         work_after_payment: settings.confirm.delivery == Delivery::OnPaid,
+    }
+}
+
+fn reconcile_options(settings: &Settings) -> ReconcileOptions {
+    ReconcileOptions {
+        schedule: settings.reconcile.schedule.clone(),
+        window: settings.reconcile.window,
+        batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
+        backoff: backoff(settings),
     }
 }
 

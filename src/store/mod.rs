@@ -15,6 +15,7 @@ mod open;
 mod poll;
 mod queue;
 mod read;
+mod reconcile;
 mod recovery;
 mod replace;
 mod sharing;
@@ -35,6 +36,10 @@ pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_da
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+pub use reconcile::{
+    Finding, FinishedNotice, FinishedPage, Overdue, Place, RECONCILIATION, ReconcileRecord, Reconciliation,
+    Recording, Run,
+};
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
 pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;

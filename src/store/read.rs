@@ -3,8 +3,8 @@
 use sqlx::SqlitePool;
 
 use super::{
-    CancelCase, ConfirmCase, DueNotice, NextDue, OpenCommand, StoreError, Wait, command, confirm, doubt,
-    poll, queue, wait,
+    CancelCase, ConfirmCase, DueNotice, FinishedPage, NextDue, OpenCommand, Overdue, Place, Reconciliation,
+    StoreError, Wait, command, confirm, doubt, poll, queue, reconcile, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -127,6 +127,26 @@ impl Reads {
     /// Rows that wait to be emitted again until after `beyond`.
     pub async fn retry_waits(&self, beyond: Timestamp) -> Result<Vec<Wait>, StoreError> {
         wait::retries(&self.pool, beyond).await
+    }
+
+    /// How far reconciliation has come; `None`: there never was one.
+    pub async fn reconciliation(&self) -> Result<Option<Reconciliation>, StoreError> {
+        reconcile::state(&self.pool).await
+    }
+
+    /// Finished notices of the place's status beyond it that were finished no later than `until`.
+    pub async fn finished_notices(
+        &self,
+        place: &Place,
+        until: &str,
+        limit: usize,
+    ) -> Result<FinishedPage, StoreError> {
+        reconcile::finished(&self.pool, place, until, limit).await
+    }
+
+    /// What should have been asked about or carried out before `before`.
+    pub async fn overdue(&self, before: Timestamp) -> Result<Overdue, StoreError> {
+        reconcile::overdue(&self.pool, before).await
     }
 
     /// The pool, for a connection of one's own.
