@@ -47,6 +47,10 @@ mod polling; // what the status requests are and do
 mod privacy; // nothing secret or personal leaves the database's own columns
 #[path = "daemon/raw.rs"]
 mod raw; // a platform written byte by byte
+#[path = "daemon/reconcile.rs"]
+mod reconcile; // what changes behind our back is found
+#[path = "daemon/reconcile_many.rs"]
+mod reconcile_many; // its share of the rate, kills, a hundred thousand rows
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
 #[path = "daemon/settle.rs"]

@@ -5,6 +5,7 @@ mod file; // the files on the disk, and who holds them
 mod health; // what `check` asks
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
+mod reconciled; // what reconciliation found
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::{MarkState, SchemaState, foreign_mark, wanted_version};
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
+pub use reconciled::Reconciled;
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
 use super::{Access, Binding, StoreError, open_existing};

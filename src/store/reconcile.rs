@@ -161,9 +161,9 @@ pub struct ReconcileRecord {
 
 /// Puts emitted notices that nobody would ask about any more back into their turn; how many, or why not.
 #[derive(Debug)]
-pub struct Reschedule {
+pub(super) struct Reschedule {
     /// When they are asked about.
-    pub at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 /// What waits for longer than it should.
