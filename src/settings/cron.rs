@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use chrono::Timelike;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds};
 
@@ -23,13 +24,16 @@ impl CronSchedule {
     /// The last time at or before `now` when it came due; `None`: it never did.
     pub fn last_due(&self, now: Timestamp) -> Option<Timestamp> {
         let cron = parser().parse(&self.0).ok()?;
-        Some(cron.find_previous_occurrence(&now.to_chrono(), true).ok()?.into())
+        let due = cron.find_previous_occurrence(&now.to_chrono(), true).ok()?;
+        // The parser leaves the fraction of `now` in it.
+        Some(due.with_nanosecond(0)?.into())
     }
 
     /// The first time after `now` when it comes due.
     pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let cron = parser().parse(&self.0).ok()?;
-        Some(cron.find_next_occurrence(&now.to_chrono(), false).ok()?.into())
+        let due = cron.find_next_occurrence(&now.to_chrono(), false).ok()?;
+        Some(due.with_nanosecond(0)?.into())
     }
 
     /// Checks `text`; the error says what is expected or what the parser found.

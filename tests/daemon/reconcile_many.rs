@@ -98,7 +98,7 @@ async fn world_with(
     for (key, value) in settings {
         world.set(key, value);
     }
-    world.set("log.level", "info").set("reconcile.schedule", NEVER);
+    world.set("reconcile.schedule", NEVER);
     let (peer, asked) = platform(&mut world, drifted).await;
     world.start().await.stop().await;
     finished(&world, rows).await;
