@@ -205,6 +205,9 @@ CREATE UNIQUE INDEX attempt_open ON attempt (outbox_id, operation) WHERE outcome
 
 CREATE INDEX command_open ON command (reference, action) WHERE done_at IS NULL;
 
+-- The same in the order in which they were asked.
+CREATE INDEX command_waiting ON command (id) WHERE done_at IS NULL;
+
 ----------------------------------------------------------------------------------------------------------------------
 -- Rules for what an application writes
 ----------------------------------------------------------------------------------------------------------------------

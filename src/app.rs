@@ -1,6 +1,9 @@
 //! All wiring in one place: opens, builds, spawns, and ends when asked to or when a task dies.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,7 @@ use crate::{
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
     settle::Settler,
-    store::{self, Binding, DoubtPolicy, Lease, Reads, Writer},
+    store::{self, Binding, DoubtPolicy, Guard, Lease, Reads, StoreError, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
     waits::{LongestWaits, Waits},
     watch,
@@ -36,7 +39,7 @@ pub enum AppError {
     Configuration(String),
     /// The database.
     #[error(transparent)]
-    Store(#[from] store::StoreError),
+    Store(#[from] StoreError),
     /// The HTTP client.
     #[error(transparent)]
     Http(#[from] crate::tresorpay::HttpClientError),
@@ -54,9 +57,38 @@ pub enum AppError {
 }
 
 impl AppError {
-    /// The settings or the database's binding are wrong: starting again changes nothing.
+    /// The settings or the database are wrong: starting again changes nothing.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Configuration(_) | Self::Store(store::StoreError::Foreign { .. }))
+        match self {
+            Self::Configuration(_) => true,
+            Self::Store(error) => error.is_lasting(),
+            Self::Http(_) | Self::Schedule(_) | Self::Task { .. } => false,
+        }
+    }
+}
+
+/// The first error of a task after which starting again changes nothing.
+#[derive(Clone, Default)]
+struct Lasting(Arc<Mutex<Option<StoreError>>>);
+
+impl Lasting {
+    /// Keeps it, and gives its words.
+    fn note(&self, error: StoreError) -> String {
+        let why = error.to_string();
+        if error.is_lasting() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        why
+    }
+
+    /// The task, whose error is noted.
+    fn watch(&self, task: impl Future<Output = Result<(), StoreError>> + Send + 'static) -> Work {
+        let noted = self.clone();
+        Box::pin(async move { task.await.map_err(|error| noted.note(error)) })
+    }
+
+    fn take(&self) -> Option<StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -75,6 +107,8 @@ pub struct App {
     api: TresorPay,
     pace: Pace,
     doubts: DoubtClock,
+    guard: Arc<Guard>,
+    lasting: Lasting,
     lease: Lease,
 }
 
@@ -89,8 +123,9 @@ impl App {
         let opened =
             store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
         let mut tasks = JoinSet::new();
-        let writer_task = opened.writer_task;
-        tasks.spawn(async move { ("writer", writer_task.await.map_err(|error| error.to_string())) });
+        let lasting = Lasting::default();
+        let writing = lasting.watch(opened.writer_task);
+        tasks.spawn(async move { ("writer", writing.await) });
         let doubts = DoubtClock::new(settings.emit.settle_after, Instant::now());
         let now = Timestamp::now();
         let doubted = opened.writer.recover(now, doubt_policy(&settings, now)).await?;
@@ -135,13 +170,16 @@ impl App {
             api,
             pace,
             doubts,
+            guard: opened.guard,
+            lasting,
             lease: opened.lease,
         })
     }
 
     /// Works until `shutdown`, then finishes what is under way within `shutdown.grace`.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, lease } = self;
+        let Self { settings, mut tasks, writer, reads, auth, api, pace, doubts, guard, lasting, lease } =
+            self;
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (command_wake, reconcile_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let schedule = Schedule::start(vec![
@@ -214,57 +252,57 @@ impl App {
         let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&confirm_wake)];
         if let Some(settler) = settler {
             wakes.push(Arc::clone(&settle_wake));
-            spawn("settle", work(settler.run(settle_wake, shutdown.clone())));
+            spawn("settle", lasting.watch(settler.run(settle_wake, shutdown.clone())));
         }
-        let watching = watch::watch(reads.clone(), wakes, shutdown.clone());
-        spawn(
-            "watch",
-            work(async move {
-                watching.await;
-                Ok(())
-            }),
-        );
-        spawn("emit", work(emitter.run(emit_wake, shutdown.clone())));
-        spawn("poll", work(poller.run(poll_wake, shutdown.clone())));
-        spawn("reconcile", work(reconciler.run(reconcile_wake, shutdown.clone())));
-        spawn("command", work(commander.run(command_wake, shutdown.clone())));
+        spawn("watch", lasting.watch(watch::watch(reads.clone(), guard, wakes, shutdown.clone())));
+        spawn("emit", lasting.watch(emitter.run(emit_wake, shutdown.clone())));
+        spawn("poll", lasting.watch(poller.run(poll_wake, shutdown.clone())));
+        spawn("reconcile", lasting.watch(reconciler.run(reconcile_wake, shutdown.clone())));
+        spawn("command", lasting.watch(commander.run(command_wake, shutdown.clone())));
         if settings.confirm.delivery == Delivery::OnPaid {
-            spawn("confirm", work(confirmer.run(confirm_wake, shutdown.clone())));
+            spawn("confirm", lasting.watch(confirmer.run(confirm_wake, shutdown.clone())));
+        } else {
+            // The writer ends when nobody can write any more.
+            drop(confirmer);
         }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
             "watchdog",
-            work(async move {
+            Box::pin(async move {
                 reporting.await;
                 Ok(())
             }),
         );
-        spawn("publish", Box::pin(async move { published.await.map_err(|error| error.to_string()) }));
+        spawn("publish", lasting.watch(published));
         let stop = shutdown.clone();
         spawn("clock", Box::pin(async move { waits.keep(steps, schedule, stop).await }));
         drop(auth);
-        tracing::info!(
-            environment = settings.environment.as_str(),
-            base_url = settings.api.base_url.as_str(),
-            database = %settings.database.path.display(),
-            "tresorpayd is ready"
-        );
-        lifecycle::notify_ready();
-        if settings.environment == Environment::Production {
-            tracing::info!("production: notices bill real taxpayers");
-        }
+        tell_ready(&settings);
         let ended = supervise(&mut tasks, &shutdown, settings.shutdown.grace).await;
         drop(lease);
-        ended
+        match lasting.take() {
+            Some(error) => Err(error.into()),
+            None => ended,
+        }
+    }
+}
+
+/// Tells the log and systemd that the daemon works.
+fn tell_ready(settings: &Settings) {
+    tracing::info!(
+        environment = settings.environment.as_str(),
+        base_url = settings.api.base_url.as_str(),
+        database = %settings.database.path.display(),
+        "tresorpayd is ready"
+    );
+    lifecycle::notify_ready();
+    if settings.environment == Environment::Production {
+        tracing::info!("production: notices bill real taxpayers");
     }
 }
 
 /// What a task does until it ends.
 type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-fn work(task: impl Future<Output = Result<(), store::StoreError>> + Send + 'static) -> Work {
-    Box::pin(async move { task.await.map_err(|error| error.to_string()) })
-}
 
 /// Waits for the tasks. One that ends early ends the process with a failure, after the others have finished what is under
 /// way; after `shutdown` all have `grace` to end.

@@ -19,7 +19,7 @@ use crate::{
     poll::{Poller, Said, Step, Urgency},
     settings::CronSchedule,
     store::{
-        FinishedNotice, Finding, Place, Reads, ReconcileRecord, Reconciliation, Recording, Run, StoreError,
+        Finding, FinishedNotice, Place, Reads, ReconcileRecord, Reconciliation, Recording, Run, StoreError,
         Writer,
     },
 };
@@ -192,11 +192,7 @@ impl Reconciler {
     }
 
     /// Tells what waits for longer than it should; what nobody would ask about any more is asked about again.
-    async fn look_for_overdue(
-        &self,
-        state: &mut Reconciliation,
-        wall: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn look_for_overdue(&self, state: &mut Reconciliation, wall: Timestamp) -> Result<(), StoreError> {
         let overdue = self.reads.overdue(wall.before(OVERDUE_AFTER)).await?;
         if overdue.notices > 0 {
             let (rows, since) = (overdue.notices, overdue.since);
@@ -204,7 +200,10 @@ impl Reconciler {
         }
         if overdue.commands > 0 {
             let commands = overdue.commands;
-            tracing::warn!(commands, "commands are open for more than an hour and do not say what they wait for");
+            tracing::warn!(
+                commands,
+                "commands are open for more than an hour and do not say what they wait for"
+            );
         }
         let mut rescheduled = 0;
         loop {
@@ -231,8 +230,7 @@ impl Reconciler {
     /// One batch.
     async fn go_on(&mut self, mut run: Run) -> Result<Step, StoreError> {
         if self.pending.is_empty() {
-            let page =
-                self.reads.finished_notices(&run.place, &run.until, self.options.batch_size).await?;
+            let page = self.reads.finished_notices(&run.place, &run.until, self.options.batch_size).await?;
             let Some(end) = page.end else { return self.next_status(run).await };
             (self.pending, self.page_end, self.failures) = (page.notices, Some(end), 0);
         }

@@ -2,6 +2,8 @@
 //! simulator where statuses are needed.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "cli/accept_restore.rs"]
+mod accept_restore;
 #[path = "cli/add.rs"]
 mod add;
 #[path = "cli/ask.rs"]

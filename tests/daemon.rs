@@ -51,6 +51,12 @@ mod raw; // a platform written byte by byte
 mod reconcile; // what changes behind our back is found
 #[path = "daemon/reconcile_many.rs"]
 mod reconcile_many; // its share of the rate, kills, a hundred thousand rows
+#[path = "daemon/restore.rs"]
+mod restore; // old copies put back while no daemon runs, and what is no restore
+#[path = "daemon/restore_running.rs"]
+mod restore_running; // the file replaced, overwritten or damaged under a running daemon
+#[path = "daemon/restore_unusable.rs"]
+mod restore_unusable; // files that no daemon can use: refused and untouched
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
 #[path = "daemon/settle.rs"]

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Exit status: 0 done, 1 failed, 2 usage, 78 bad configuration.
 
+mod accept_restore;
 mod add;
 mod ask;
 mod check;
@@ -68,6 +69,8 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
+    /// Accepts an old copy of the database that was put back
+    AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
 }
@@ -113,6 +116,7 @@ impl Cli {
             Command::Resolve(args) => ask::resolve(&sources, &args),
             Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
+            Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
         };
         match result {
@@ -140,12 +144,9 @@ fn database_settings(sources: &Sources) -> Result<Settings, Failure> {
     Ok(Settings::load(&sources.clone().needing(Need::Database))?)
 }
 
-/// A database of another environment is bad configuration; anything else about it has failed.
+/// A database that stays unusable until somebody acts is bad configuration; anything else about it has failed.
 fn store_failure(error: StoreError) -> Failure {
-    match error {
-        error @ StoreError::Foreign { .. } => Failure::Configuration(error.into()),
-        error => Failure::Other(error.into()),
-    }
+    if error.is_lasting() { Failure::Configuration(error.into()) } else { Failure::Other(error.into()) }
 }
 
 /// A runtime on one thread: SQLite has threads of its own, and the rest waits for the network.

@@ -176,9 +176,12 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
         DaemonState::Running(_) | DaemonState::Unknown(_) => inspect.meta(publish::KEY).await?,
     };
     let requests = said.as_deref().and_then(publish::State::parse);
+    // Who may not read the mark is told the rest all the same.
+    let mark = inspect.mark(&settings.database.mark).await.ok();
     let found = reconciled::look(&inspect, now).await?;
     let mut reasons = judge(&Facts {
         summary: &summary,
+        mark: mark.as_ref(),
         daemon: &daemon,
         requests: requests.as_ref(),
         wal_bytes,

@@ -8,7 +8,7 @@ mod change; // requests that change something, or need TresorPay's word first
 mod told; // what status requests that commands asked for told
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +34,8 @@ use told::Told;
 const PAGE: usize = 200;
 /// What waits is looked at this often: what it waits for may have happened.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks passes at least so many times as long as a look takes.
+const LOOK_SHARE: u32 = 10;
 /// The worker looks this often even if nothing wakes it.
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);
 /// Notices that commands ask about in one task.
@@ -86,6 +88,8 @@ pub struct Commander {
     asking: JoinSet<Told>,
     /// Requests that change something: they are finished when the daemon stops.
     changing: JoinSet<(Wanted, Result<Answer, StoreError>)>,
+    /// Requests that change something and wait for their turn, as the last look found them.
+    queue: VecDeque<Wanted>,
     /// Commands whose request is under way, and rows that a change is under way for.
     busy: HashSet<i64>,
     changed: HashSet<i64>,
@@ -120,6 +124,7 @@ impl Commander {
             options,
             asking: JoinSet::new(),
             changing: JoinSet::new(),
+            queue: VecDeque::new(),
             busy: HashSet::new(),
             changed: HashSet::new(),
             later: HashMap::new(),
@@ -143,11 +148,12 @@ impl Commander {
                 () = tokio::time::sleep_until(next.into()) => true,
                 Some(told) = self.asking.join_next() => {
                     self.record(joined(told)).await?;
-                    true
+                    false
                 }
                 Some(answered) = self.changing.join_next() => {
-                    self.answer(joined(answered)).await?;
-                    true
+                    let look = self.answer(joined(answered)).await?;
+                    self.change().await?;
+                    look
                 }
             };
         }
@@ -159,9 +165,11 @@ impl Commander {
 
     /// Looks at everything that is open; how long until the next look.
     async fn look_or_wait(&mut self) -> Result<Duration, StoreError> {
+        let start = Instant::now();
         match self.look().await {
             Ok(Look::Empty) => Ok(FALLBACK_WAKE),
-            Ok(Look::Waiting) => Ok(LOOK_AGAIN),
+            // Looking at very many takes a small part of the time.
+            Ok(Look::Waiting) => Ok(LOOK_AGAIN.max(start.elapsed() * LOOK_SHARE)),
             Ok(Look::Again) => Ok(Duration::ZERO),
             Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "the commands cannot be read; none is carried out");
@@ -198,9 +206,18 @@ impl Commander {
             }
         }
         self.seen = last;
-        let (asks, changes) = wanted.into_iter().partition(|wanted| wanted.request == Request::Status);
+        let (mut asks, mut changes) = (Vec::new(), VecDeque::new());
+        for wanted in wanted {
+            match wanted.request {
+                Request::Status => asks.push(wanted),
+                Request::Cancel | Request::Settle | Request::Confirm | Request::LookUp => {
+                    changes.push_back(wanted);
+                }
+            }
+        }
         self.ask(asks);
-        self.change(changes).await?;
+        self.queue = changes;
+        self.change().await?;
         Ok(look)
     }
 
@@ -241,7 +258,10 @@ impl Commander {
             return Ok(Look::Waiting);
         }
         let ended = self.writer.carry_out(local, settled, self.options.policy).await?;
-        ended.iter().for_each(log);
+        for end in &ended {
+            self.later.remove(&end.command_id);
+            log(end);
+        }
         if !ended.is_empty() {
             self.wake_emit.notify_one();
         }
@@ -280,13 +300,15 @@ impl Commander {
     }
 
     /// Starts requests that change something, a few at once and one for a row.
-    async fn change(&mut self, wanted: Vec<Wanted>) -> Result<(), StoreError> {
+    async fn change(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
         let mut free = CHANGES_AT_ONCE.saturating_sub(self.changing.len());
         let (mut starting, mut too_early) = (Vec::new(), Vec::new());
-        for wanted in wanted {
+        while free > 0 {
+            let Some(wanted) = self.queue.pop_front() else { break };
             let early = self.later.get(&wanted.command_id).is_some_and(|(_, at)| now < *at);
-            if early || free == 0 || self.changed.contains(&wanted.outbox_id) {
+            // The next look finds it again.
+            if early || self.changed.contains(&wanted.outbox_id) {
                 continue;
             }
             if wanted.request == Request::Settle
@@ -320,8 +342,8 @@ impl Commander {
         Ok(())
     }
 
-    /// Ends the command, or tells what it waits for.
-    async fn answer(&mut self, answered: (Wanted, Result<Answer, StoreError>)) -> Result<(), StoreError> {
+    /// Ends the command, or tells what it waits for; whether to look again at once.
+    async fn answer(&mut self, answered: (Wanted, Result<Answer, StoreError>)) -> Result<bool, StoreError> {
         let (Wanted { command_id, outbox_id, .. }, answer) = answered;
         self.busy.remove(&command_id);
         self.changed.remove(&outbox_id);
@@ -329,12 +351,13 @@ impl Commander {
         let (refused, detail) = match answer? {
             Answer::Done(detail) => (false, detail),
             Answer::Refused(detail) => (true, detail),
-            Answer::Look => return Ok(()),
+            Answer::Look => return Ok(true),
             Answer::Later(at, what) => {
                 let failures = failures.saturating_add(1);
                 let at = at.unwrap_or_else(|| Instant::now() + self.options.backoff.delay(failures));
                 self.later.insert(command_id, (failures, at));
-                return self.writer.commands_wait(vec![command_id], what).await;
+                self.writer.commands_wait(vec![command_id], what).await?;
+                return Ok(false);
             }
         };
         if refused {
@@ -344,7 +367,8 @@ impl Commander {
         }
         self.wake_emit.notify_one();
         let endings = vec![Ending { command_id, refused, detail }];
-        self.writer.record_told(Vec::new(), Vec::new(), Vec::new(), endings).await
+        self.writer.record_told(Vec::new(), Vec::new(), Vec::new(), endings).await?;
+        Ok(false)
     }
 
     /// Records what was told; what was not told is asked again later.

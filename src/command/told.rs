@@ -85,18 +85,8 @@ impl Told {
                 let (provider, pay_date) = (report.provider, report.pay_date);
                 let (source, next) = (Source::Command, poller.next_of_finished(to, at));
                 let reason = Drift::reason(from, to);
-                let drift = Drift {
-                    outbox_id,
-                    reference,
-                    from,
-                    to,
-                    provider,
-                    pay_date,
-                    reason,
-                    source,
-                    next,
-                    at,
-                };
+                let drift =
+                    Drift { outbox_id, reference, from, to, provider, pay_date, reason, source, next, at };
                 let (code, reason) = (DriftCode::Status.as_str(), &drift.reason);
                 tracing::error!(code, outbox_id, reason, "a finished notice has changed at TresorPay");
                 self.drifts.push(drift);

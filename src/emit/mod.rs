@@ -155,6 +155,27 @@ impl Emitter {
 
     /// Works until `shutdown`; then claims nothing more and records what is under way.
     pub async fn run(mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
+        let ended = self.work(wake, shutdown).await;
+        if ended.is_err() {
+            self.tell_unrecorded().await;
+        }
+        ended
+    }
+
+    /// Nobody records any more what was answered or is under way; the log names it, once it is answered.
+    async fn tell_unrecorded(&mut self) {
+        while let Some(finished) = self.in_flight.join_next().await {
+            self.collect(finished);
+        }
+        for finished in std::mem::take(&mut self.odd) {
+            self.judge(finished);
+        }
+        for (record, _permit) in self.answered.drain(..) {
+            record.tell_unrecorded();
+        }
+    }
+
+    async fn work(&mut self, wake: Arc<Notify>, shutdown: CancellationToken) -> Result<(), StoreError> {
         self.resume().await?;
         loop {
             let stopping = shutdown.is_cancelled();

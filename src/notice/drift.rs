@@ -116,8 +116,11 @@ fn same_moment(one: &str, other: &str) -> bool {
 /// Mali is on UTC all year, so a date without an offset is one in UTC.
 fn moment(text: &str) -> Option<NaiveDateTime> {
     let text = text.trim();
-    let local =
-        || ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"].iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    let local = || {
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+    };
     DateTime::parse_from_rfc3339(text).ok().map(|at| at.naive_utc()).or_else(local)?.with_nanosecond(0)
 }
 

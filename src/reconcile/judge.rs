@@ -15,12 +15,7 @@ const UNKNOWN_STATUS: &str = "unknown_status";
 const OWN_CODES: [&str; 3] = [DriftCode::Live.as_str(), DriftCode::Unknown.as_str(), UNKNOWN_STATUS];
 
 /// What is to be recorded of `notice`; `None`: it is what it was.
-pub(super) fn judge(
-    notice: &FinishedNotice,
-    said: Said,
-    poller: &Poller,
-    at: Timestamp,
-) -> Option<Finding> {
+pub(super) fn judge(notice: &FinishedNotice, said: Said, poller: &Poller, at: Timestamp) -> Option<Finding> {
     let (outbox_id, from) = (notice.outbox_id, notice.status);
     let note = |code: &str, flagged, words: &str| Finding::Noted {
         outbox_id,

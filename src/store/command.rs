@@ -3,13 +3,13 @@
 
 use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
-use super::{DueNotice, PollRecord, StoreError, json, poll, replace, writer::Operation};
+use super::{DueNotice, PollRecord, Settled, StoreError, json, poll, replace, resolve, writer::Operation};
 use crate::{
     clock::Timestamp,
     notice::{
-        Action, Decision, DriftCode, Event, Policy, Request, Source, Status, Target, TresorPayReference, apply, decide,
+        Action, Decision, DriftCode, Event, Policy, Request, Source, Status, Target, TresorPayReference,
+        apply, decide,
     },
-    tresorpay::ErrorCode,
 };
 
 /// The key in `meta` that is there while emission is paused; its value is the `command.id` of the pause.
@@ -31,15 +31,15 @@ pub struct OpenCommand {
     /// Who asked.
     pub requested_by: Option<String>,
     detail: Option<String>,
-    outbox_id: Option<i64>,
+    pub(super) outbox_id: Option<i64>,
     status: Option<String>,
-    attempts: Option<u32>,
+    pub(super) attempts: Option<u32>,
     anonymised: bool,
     delivery_confirmed_at: Option<String>,
     tresorpay_reference: Option<String>,
     emitted_at: Option<String>,
-    last_attempt: i64,
-    under_way: bool,
+    pub(super) last_attempt: i64,
+    pub(super) under_way: bool,
 }
 
 /// A request to TresorPay that an open command waits for.
@@ -136,7 +136,7 @@ macro_rules! look {
 }
 
 const OPEN: &str = look!(
-    "FROM command AS c INDEXED BY command_open LEFT JOIN outbox AS o ON o.reference = c.reference
+    "FROM command AS c INDEXED BY command_waiting LEFT JOIN outbox AS o ON o.reference = c.reference
      WHERE c.done_at IS NULL AND c.id > ?1 ORDER BY c.id LIMIT ?2 + 0"
 );
 
@@ -158,10 +158,6 @@ const DRIFT: &str = "
 
 const END: &str =
     "UPDATE command SET done_at = ?2, outcome = ?3, detail = ?4 WHERE id = ?1 AND done_at IS NULL";
-
-const EXHAUSTED: &str = "
-    UPDATE outbox SET status = 'REJECTED', status_source = ?3, status_reason = ?2, last_error = ?2, updated_at = ?4
-    WHERE id = ?1 AND status = 'PENDING'";
 
 /// A refused cancel of what is neither paid nor canceled concerns the rows that are to replace it.
 const NOT_CANCELED: &str = "
@@ -229,7 +225,7 @@ impl OpenCommand {
     }
 
     /// `command 12 by awa`, for a transition.
-    fn named(&self) -> String {
+    pub(super) fn named(&self) -> String {
         match &self.requested_by {
             Some(by) => format!("command {} by {by}", self.id),
             None => format!("command {}", self.id),
@@ -253,6 +249,11 @@ impl Wanted {
     }
 }
 
+/// An open command as it stands; `None` if it has ended.
+pub(super) async fn one(conn: &mut SqliteConnection, id: i64) -> Result<Option<OpenCommand>, sqlx::Error> {
+    sqlx::query_as(ONE).bind(id).fetch_optional(conn).await
+}
+
 /// Up to `limit` open commands beyond `after`, in the order in which they were asked.
 pub(super) async fn open(
     reads: &SqlitePool,
@@ -267,15 +268,6 @@ pub(super) async fn open(
 pub(super) async fn last(reads: &SqlitePool) -> Result<i64, StoreError> {
     let row: (i64,) = sqlx::query_as("SELECT coalesce(max(id), 0) FROM command").fetch_one(reads).await?;
     Ok(row.0)
-}
-
-/// A doubt that is old enough to be ended by an operator's word, unless a request was made since.
-#[derive(Debug, Clone, Copy)]
-pub struct Settled {
-    /// `command.id`.
-    pub command_id: i64,
-    /// The last request that was made for the row when its clock was asked.
-    pub last_attempt: i64,
 }
 
 /// What is written of commands, in one commit.
@@ -310,7 +302,7 @@ pub(super) async fn write(
     match change {
         Change::CarryOut { ids, settled, policy } => {
             let mut ended = carry_out(conn, ids, *policy, now).await?;
-            ended.extend(settle(conn, settled, *policy, now).await?);
+            ended.extend(resolve::settle(conn, settled, *policy, now).await?);
             Ok(ended)
         }
         Change::Told { records, drifts, polls, endings } => {
@@ -340,8 +332,7 @@ async fn carry_out(
 ) -> Result<Vec<Ended>, sqlx::Error> {
     let mut ended = Vec::new();
     for id in ids {
-        let found: Option<OpenCommand> = sqlx::query_as(ONE).bind(id).fetch_optional(&mut *conn).await?;
-        let Some(command) = found else { continue };
+        let Some(command) = one(conn, *id).await? else { continue };
         if let Some(end) = apply_one(conn, &command, command.decision(policy), now).await? {
             end_one(conn, end.command_id, end.refused, &end.detail, now).await?;
             ended.push(end);
@@ -350,41 +341,7 @@ async fn carry_out(
     Ok(ended)
 }
 
-/// Ends doubts by an operator's word: back to `PENDING`, and on to `REJECTED` if it was sent too often already.
-async fn settle(
-    conn: &mut SqliteConnection,
-    settled: &[Settled],
-    policy: Policy,
-    now: Timestamp,
-) -> Result<Vec<Ended>, sqlx::Error> {
-    let mut ended = Vec::new();
-    for Settled { command_id, last_attempt } in settled {
-        let found: Option<OpenCommand> =
-            sqlx::query_as(ONE).bind(command_id).fetch_optional(&mut *conn).await?;
-        let Some(command) = found else { continue };
-        let unchanged = !command.under_way && command.last_attempt == *last_attempt;
-        if command.decision(policy) != Decision::SettleByWord || !unchanged {
-            continue;
-        }
-        let Some(mut end) = move_row(conn, &command, &Event::ProvenAbsent, now).await? else { continue };
-        let attempts = command.attempts.unwrap_or_default();
-        if attempts >= policy.max_attempts {
-            let why = format!(
-                "{}: {attempts} emissions count already and emit.max_attempts is {}",
-                ErrorCode::MaxAttempts.as_str(),
-                policy.max_attempts
-            );
-            let query = sqlx::query(EXHAUSTED).bind(command.outbox_id).bind(&why);
-            query.bind(Source::Command.as_str()).bind(now.to_string()).execute(&mut *conn).await?;
-            end.detail = format!("it was UNCERTAIN and is REJECTED ({why})");
-        }
-        end_one(conn, end.command_id, end.refused, &end.detail, now).await?;
-        ended.push(end);
-    }
-    Ok(ended)
-}
-
-async fn end_one(
+pub(super) async fn end_one(
     conn: &mut SqliteConnection,
     id: i64,
     refused: bool,
@@ -421,7 +378,7 @@ async fn apply_one(
     })
 }
 
-async fn move_row(
+pub(super) async fn move_row(
     conn: &mut SqliteConnection,
     command: &OpenCommand,
     event: &Event,
@@ -504,88 +461,4 @@ async fn end_polls(conn: &mut SqliteConnection, ids: &[i64], now: Timestamp) -> 
         sqlx::query(END_POLLS).bind(json(ids)?).bind(now.to_string()).execute(conn).await?;
     }
     Ok(())
-}
-
-/// What an operator says that a row in doubt became.
-#[derive(Debug, Clone)]
-pub struct Evidence {
-    /// The command's request.
-    pub wanted: Wanted,
-    /// The notice, which TresorPay knows and which is not canceled.
-    pub reference: TresorPayReference,
-    /// Where the taxpayer pays.
-    pub payment_url: String,
-}
-
-/// What came of evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// The row is `EMITTED`, and the command done.
-    Emitted,
-    /// Another row has the notice.
-    OthersNotice,
-    /// A request for the row is under way, or it is something else by now.
-    NotNow,
-}
-
-const ADOPT: &str = "
-    UPDATE outbox SET status = 'EMITTED', status_source = ?3, status_reason = ?4, updated_at = ?5, last_error = NULL,
-                      next_attempt_at = ?5, emitted_at = ?5, tresorpay_reference = ?6, payment_url = ?7
-    WHERE id = ?1 AND status = ?2
-      AND NOT EXISTS (SELECT 1 FROM attempt INDEXED BY attempt_open WHERE outbox_id = ?1 AND outcome IS NULL)";
-
-const OWNER: &str = "SELECT reference FROM outbox WHERE tresorpay_reference = ?1";
-
-/// The row that has this notice.
-pub(super) async fn owner(
-    reads: &SqlitePool,
-    reference: &TresorPayReference,
-) -> Result<Option<String>, StoreError> {
-    let row: Option<(String,)> = sqlx::query_as(OWNER).bind(reference.as_str()).fetch_optional(reads).await?;
-    Ok(row.map(|row| row.0))
-}
-
-impl Operation for Evidence {
-    type Output = Taken;
-
-    async fn carry_out(
-        &self,
-        conn: &mut SqliteConnection,
-        _again: Option<i64>,
-    ) -> Result<Taken, sqlx::Error> {
-        take_evidence(conn, self, Timestamp::now()).await
-    }
-}
-
-/// Makes the row `EMITTED` and ends the command, in one commit.
-async fn take_evidence(
-    conn: &mut SqliteConnection,
-    evidence: &Evidence,
-    now: Timestamp,
-) -> Result<Taken, sqlx::Error> {
-    let Evidence { wanted, reference, payment_url } = evidence;
-    let command: Option<OpenCommand> =
-        sqlx::query_as(ONE).bind(wanted.command_id).fetch_optional(&mut *conn).await?;
-    let Some(command) = command else { return Ok(Taken::NotNow) };
-    let owner: Option<(String,)> =
-        sqlx::query_as(OWNER).bind(reference.as_str()).fetch_optional(&mut *conn).await?;
-    if owner.is_some_and(|owner| owner.0 != wanted.reference) {
-        return Ok(Taken::OthersNotice);
-    }
-    let adopted = sqlx::query(ADOPT)
-        .bind(wanted.outbox_id)
-        .bind(wanted.status.as_str())
-        .bind(Source::Command.as_str())
-        .bind(format!("{}: it is {reference}", command.named()))
-        .bind(now.to_string())
-        .bind(reference.as_str())
-        .bind(payment_url)
-        .execute(&mut *conn)
-        .await?;
-    if adopted.rows_affected() == 0 {
-        return Ok(Taken::NotNow);
-    }
-    let detail = format!("it is EMITTED as {reference}; TresorPay is asked about it now");
-    end_one(conn, wanted.command_id, false, &detail, now).await?;
-    Ok(Taken::Emitted)
 }

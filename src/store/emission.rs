@@ -114,6 +114,18 @@ impl EmissionRecord {
         }
     }
 
+    /// Names, in the log, an answer that could not be recorded: its row is `UNCERTAIN` at the next start, and this is
+    /// what an operator needs to settle it.
+    pub fn tell_unrecorded(&self) {
+        tracing::error!(
+            attempt = self.attempt_id,
+            outbox_id = self.outbox_id,
+            outcome = self.code.as_str(),
+            tresorpay_reference = self.tresorpay_reference.as_ref().map(TresorPayReference::as_str),
+            "an answer could not be recorded"
+        );
+    }
+
     /// `last_error`: NULL when all is well.
     pub(super) fn last_error(&self) -> Option<&str> {
         (self.code != ErrorCode::Ok).then_some(self.reason.as_str())

@@ -41,7 +41,7 @@ pub enum StoreError {
         /// In the settings.
         wanted: String,
     },
-    /// Made by a newer tresorpayd, or by something else.
+    /// It cannot be used for now: its folder's or its own rights, what is missing in it.
     #[error("the database {path} cannot be used: {why}")]
     Schema {
         /// The database.
@@ -49,11 +49,51 @@ pub enum StoreError {
         /// What is wrong and what to do.
         why: String,
     },
+    /// It cannot be written, or one of the files beside it.
+    #[error("{path} cannot be written: {why}")]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// Made by a newer tresorpayd, or by something else.
+    #[error("the database {path} cannot be used: {why}. It was not touched")]
+    Unusable {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// SQLite cannot read it.
+    #[error(
+        "the database {path} is damaged ({why}); it was not touched. Keep a copy of it and of the -wal beside it; \
+         `tresorpayd check` tells more. Then restore a backup, with no -wal and -shm beside it, and run \
+         `tresorpayd accept-restore`"
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        why: String,
+    },
+    /// Its tables do not fit together.
+    #[error(
+        "the database {path} is not of one piece ({why}): an older file was put back beside the -wal of a newer one, \
+         or it is damaged. Nothing was sent and nothing was changed. Stop every program that has it open, put the copy \
+         back with no -wal and -shm beside it, then run `tresorpayd accept-restore`"
+    )]
+    Pieces {
+        /// The database.
+        path: PathBuf,
+        /// How that is known.
+        why: String,
+    },
     /// It went back in time.
     #[error(
-        "the database {path} went back in time ({why}): notices emitted since then would be billed again. Nothing \
-         was sent, and nothing leaves from this file before `tresorpayd accept-restore`, which this version does not \
-         have yet: put the newest copy back"
+        "the database {path} went back in time ({why}): notices that were emitted since then would be billed again. \
+         Nothing leaves before `tresorpayd accept-restore`, which shows first what it would do; or put the newest \
+         copy back"
     )]
     WentBack {
         /// The database.
@@ -61,8 +101,21 @@ pub enum StoreError {
         /// How that is known.
         why: String,
     },
+    /// Its file is no longer the one that was opened.
+    #[error(
+        "the database {path} was replaced while the daemon ran ({why}); nothing more is sent. Stop the daemon before \
+         you restore a copy, then run `tresorpayd check`"
+    )]
+    Replaced {
+        /// The database.
+        path: PathBuf,
+        /// How that is known.
+        why: &'static str,
+    },
     /// The mark beside the database.
-    #[error("the mark {path}: {error}")]
+    #[error(
+        "the mark {path}: {error}; the daemon must be able to read and write it and to create it in its folder"
+    )]
     Mark {
         /// The mark's file.
         path: PathBuf,
@@ -89,11 +142,14 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+    /// A write that failed for good, in the words of the error that ended the writer.
+    #[error("{0}")]
+    Failed(String),
     /// The writer has ended.
     #[error("the daemon is stopping")]
     Stopped,
     /// SQLite's own words.
-    #[error("database: {0}")]
+    #[error("database: {0}{advice}", advice = advice(.0))]
     Sqlite(sqlx::Error),
 }
 
@@ -107,6 +163,34 @@ impl StoreError {
     /// Waiting may help: the database is locked, full or out of reach.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Sqlite(error) if is_passing(error))
+    }
+
+    /// A rule of the schema, or a trigger, said no.
+    pub(super) fn is_constraint(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if is_constraint(error))
+    }
+
+    /// Starting again changes nothing: somebody has to act on the settings or the file.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Foreign { .. }
+            | Self::Unusable { .. }
+            | Self::Damaged { .. }
+            | Self::Pieces { .. }
+            | Self::WentBack { .. } => true,
+            Self::Sqlite(error) => is_damage(error),
+            Self::Missing(_)
+            | Self::Folder { .. }
+            | Self::Held { .. }
+            | Self::Schema { .. }
+            | Self::Access { .. }
+            | Self::Replaced { .. }
+            | Self::Mark { .. }
+            | Self::Pragma { .. }
+            | Self::Row { .. }
+            | Self::Failed(_)
+            | Self::Stopped => false,
+        }
     }
 
     /// Another connection holds the lock.
@@ -138,6 +222,9 @@ const PASSING: [i32; 11] = [
 const CONSTRAINT: i32 = 19;
 /// SQL that cannot be prepared: a table or a column that is not there.
 const ERROR: i32 = 1;
+const READONLY: i32 = 8;
+/// SQLite's CORRUPT and NOTADB.
+const DAMAGED: [i32; 2] = [11, 26];
 
 /// The primary result code of a database error.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
@@ -161,6 +248,26 @@ pub(super) fn is_constraint(error: &sqlx::Error) -> bool {
 /// The schema does not fit the statement, or a trigger names what is not there.
 pub(super) fn is_schema_error(error: &sqlx::Error) -> bool {
     primary_code(error) == Some(ERROR)
+}
+
+/// The file's content is not what SQLite wrote.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    primary_code(error).is_some_and(|code| DAMAGED.contains(&code))
+}
+
+/// Something would have to be written first.
+pub(super) fn is_readonly(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(READONLY)
+}
+
+/// What SQLite's words for a damaged file leave out.
+fn advice(error: &sqlx::Error) -> &'static str {
+    if is_damage(error) {
+        "; the file is damaged. Keep a copy of it and of the -wal beside it; `tresorpayd check` tells more. Then restore \
+         a backup and run `tresorpayd accept-restore`"
+    } else {
+        ""
+    }
 }
 
 /// What keeps a database from taking writes for now.

@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
+pub use super::{MarkState, SchemaState, examine::wanted_version};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
-pub use health::{MarkState, SchemaState, foreign_mark, wanted_version};
+pub use health::foreign_mark;
+pub(super) use health::quick_faults;
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
 pub use reconciled::Reconciled;
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
-use super::{Access, Binding, StoreError, open_existing};
+use super::{Access, Binding, StoreError, examine::damage_at, open_existing};
 
 /// SQLite's primary result code of a file that cannot be opened.
 const CANTOPEN: &str = "14";
@@ -34,7 +36,9 @@ impl Inspect {
     /// Opens the outbox at `path`; it must be there.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         readable(path)?;
-        let pool = open_existing(path, Access::Read).await.map_err(|error| not_opened(path, error))?;
+        let pool = open_existing(path, Access::Read)
+            .await
+            .map_err(|error| damage_at(path, not_opened(path, error)))?;
         Ok(Self { pool, path: path.to_owned() })
     }
 

@@ -8,6 +8,8 @@ mod confirm;
 mod doubt;
 mod emission;
 mod error;
+mod examine;
+mod guard;
 pub mod inspect;
 mod lease;
 mod mark;
@@ -18,6 +20,8 @@ mod read;
 mod reconcile;
 mod recovery;
 mod replace;
+mod resolve;
+mod restore;
 mod sharing;
 mod turn;
 mod wait;
@@ -26,12 +30,15 @@ mod writer;
 pub use add::{Added, Batch, NewRow, Refusal};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
-pub use command::{CANCEL_SENT, Drift, Ended, Ending, Evidence, OpenCommand, Settled, Taken, Wanted};
+pub use command::{CANCEL_SENT, Drift, Ended, Ending, OpenCommand, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
 pub use doubt::{CancelCase, DoubtPolicy, SentTo};
 pub use emission::{Claim, ClaimedRow, EmissionRecord};
 pub use error::StoreError;
+pub use examine::SchemaState;
+pub use guard::{Guard, WalFile};
 pub use lease::Lease;
+pub use mark::MarkState;
 pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_daemon};
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
@@ -40,6 +47,8 @@ pub use reconcile::{
     Finding, FinishedNotice, FinishedPage, Overdue, Place, RECONCILIATION, ReconcileRecord, Reconciliation,
     Recording, Run,
 };
+pub use resolve::{Evidence, Settled, Taken};
+pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
 pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;

@@ -2,9 +2,10 @@
 
 use std::{
     fs::OpenOptions,
-    io::Read,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    io::{ErrorKind, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,11 @@ use sqlx::{
 };
 
 use super::{
-    Lease, Reads, StoreError, Writer, error::is_passing, lease::beside, mark::Mark, queue::last_attempt,
+    Guard, Lease, Reads, StoreError, Writer,
+    error::is_passing,
+    examine::{Examined, damage_at, examine, look},
+    lease::beside,
+    mark::{Mark, MarkState, Standing, compare},
     writer::WriterFile,
 };
 
@@ -32,6 +37,8 @@ const READ_CONNECTIONS: u32 = 2;
 const CHECKPOINT_PAGES: &str = "4000";
 /// First bytes of every SQLite file.
 const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
+/// Bytes of the header that are looked at.
+const HEADER_START: u64 = 20;
 /// Mode of a new database: for the daemon and its group.
 const FILE_MODE: u32 = 0o660;
 
@@ -64,6 +71,8 @@ pub struct Opened<T> {
     pub writer_task: T,
     /// Reads.
     pub reads: Reads,
+    /// Tells when the file is no longer the one that was opened.
+    pub guard: Arc<Guard>,
     /// Held while the daemon runs.
     pub lease: Lease,
 }
@@ -87,31 +96,66 @@ pub async fn open_for_daemon(
 ) -> Result<Opened<impl Future<Output = Result<(), StoreError>> + Send + 'static>, StoreError> {
     check_folder(path)?;
     let lease = Lease::take(path)?;
-    let created = create_file(path)?;
+    let examined = admit(path, Some(mark_path), binding).await?;
+    create_file(path)?;
     let options = daemon_options(path);
-    let mut conn = loop {
-        match prepare(&options, path, binding).await {
-            Err(error) if error.is_locked() => {
-                tracing::warn!(%error, "another program holds the database; waiting for it");
-            }
-            prepared => break prepared?,
-        }
-    };
-    let mark = check_mark(&mut conn, path, mark_path, created).await?;
+    let guarded = Guard::open(path)?;
+    let mut conn = patiently(async || prepare(&options, path, binding).await).await?;
+    if examined == Examined::NotYet {
+        look(&mut conn, path, Some(mark_path), binding).await.map_err(|error| damage_at(path, error))?;
+    }
+    let standing = Standing::read(&mut conn).await?;
+    if let MarkState::WentBack(why) = compare(mark_path, &Mark::read(mark_path)?, &standing) {
+        return Err(StoreError::WentBack { path: path.to_owned(), why });
+    }
+    let mark = Mark::open(mark_path, &standing)?;
+    let guard = Arc::new(guarded.with_mark(mark.clone()));
     let reads = read_pool(path, READ_CONNECTIONS);
-    let handed_over = last_attempt(&mut conn).await?;
     let file = WriterFile { path: path.to_owned(), options, max_wal };
-    let (writer, writer_task) = Writer::new(file, conn, mark, handed_over);
-    Ok(Opened { writer, writer_task, reads: Reads::new(reads), lease })
+    let (writer, writer_task) = Writer::new(file, conn, mark, Arc::clone(&guard));
+    Ok(Opened { writer, writer_task, reads: Reads::new(reads), guard, lease })
 }
 
 /// Creates or migrates the database and nothing else; the lease is held meanwhile.
 pub async fn migrate_only(path: &Path, binding: &Binding) -> Result<(), StoreError> {
     check_folder(path)?;
     let _lease = Lease::take(path)?;
+    admit(path, None, binding).await?;
     create_file(path)?;
     prepare(&daemon_options(path), path, binding).await?.close().await?;
     Ok(())
+}
+
+/// Refuses, untouched, what must not be opened for writing.
+pub(super) async fn admit(
+    path: &Path,
+    mark_path: Option<&Path>,
+    binding: &Binding,
+) -> Result<Examined, StoreError> {
+    check_folder_access(path)?;
+    if is_there(path)? {
+        check_header(path)?;
+        return patiently(async || examine(path, mark_path, binding).await).await;
+    }
+    // One that is not there yet has no attempts: beside an old mark, it was lost.
+    if let Some(mark) = mark_path
+        && let MarkState::WentBack(why) = compare(mark, &Mark::read(mark)?, &Standing::default())
+    {
+        return Err(StoreError::WentBack { path: path.to_owned(), why });
+    }
+    Ok(Examined::Sound)
+}
+
+/// Tries for as long as another program holds the lock.
+async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    loop {
+        match attempt().await {
+            Err(error) if error.is_locked() => {
+                tracing::warn!(%error, "another program holds the database; waiting for it");
+            }
+            done => return done,
+        }
+    }
 }
 
 /// A connection to a database that is durable, of this program's schema, and bound to this environment.
@@ -153,7 +197,7 @@ pub async fn open_existing(path: &Path, access: Access) -> Result<SqlitePool, St
     Ok(pool)
 }
 
-fn base_options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn base_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT)
 }
 
@@ -178,7 +222,7 @@ fn read_pool(path: &Path, connections: u32) -> SqlitePool {
 }
 
 pub(super) fn check_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let refused = |why: String| StoreError::Folder { path: folder.to_owned(), why };
     let metadata = std::fs::metadata(folder)
         .map_err(|error| refused(format!("{error}; create it, owned by the daemon's user")))?;
@@ -195,27 +239,65 @@ pub(super) fn check_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Makes an empty file readable by no stranger; whether there was none.
-pub(super) fn create_file(path: &Path) -> Result<bool, StoreError> {
+/// Makes an empty file readable by no stranger; one that is there already is closed to strangers.
+pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
     let failed = |error: std::io::Error| StoreError::Schema { path: path.to_owned(), why: error.to_string() };
     match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            check_header(path)?;
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
                 hide_from_strangers(&file).map_err(failed)?;
             }
-            Ok(false)
+            Ok(())
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether there is a database: a file that is not empty. It and the files beside it must be the daemon's to write.
+///
+/// As [`check_header`], only before this process has a connection to it.
+pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
+    for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        match OpenOptions::new().read(true).write(true).open(&file) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(no_access(&file, &error)),
+        }
+    }
+    Ok(std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0))
+}
+
+fn no_access(file: &Path, error: &std::io::Error) -> StoreError {
+    let user = rustix::process::geteuid().as_raw();
+    let owner = std::fs::metadata(file).map_or_else(
+        |error| error.to_string(),
+        |file| format!("it belongs to user {} with mode {:04o}", file.uid(), file.mode() & 0o7777),
+    );
+    let why = format!(
+        "{error}; this runs as user {user}, and {owner}. The daemon's user must be able to read and write the database, \
+         the -wal and -shm beside it, and their folder"
+    );
+    StoreError::Access { path: file.to_owned(), why }
+}
+
+/// SQLite makes files beside the database.
+fn check_folder_access(path: &Path) -> Result<(), StoreError> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let folder = folder_of(path);
+    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|error| no_access(folder, &error.into()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Takes the rights of others away; SQLite gives new -wal and -shm files the database's mode.
 fn hide_from_strangers(path: &Path) -> std::io::Result<()> {
     let mut permissions = match std::fs::metadata(path) {
         Ok(metadata) => metadata.permissions(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
     if permissions.mode() & 0o007 != 0 {
@@ -226,20 +308,26 @@ fn hide_from_strangers(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// An empty file is a new database; any other must begin as one.
+/// An empty file is a new database; any other must begin as one that SQLite may write.
 ///
 /// Only before this process has a connection to it: closing any descriptor of a file drops all of the process's locks
 /// on it, and another program could then delete the WAL that is in use.
 fn check_header(path: &Path) -> Result<(), StoreError> {
-    let refused = |why: String| StoreError::Schema { path: path.to_owned(), why };
+    let failed = |error: std::io::Error| StoreError::Schema { path: path.to_owned(), why: error.to_string() };
+    let refused = |why: &str| Err(StoreError::Unusable { path: path.to_owned(), why: why.to_owned() });
     let mut header = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(SQLITE_HEADER.len() as u64).read_to_end(&mut header))
-        .map_err(|error| refused(error.to_string()))?;
-    if header.is_empty() || header == SQLITE_HEADER {
-        Ok(())
-    } else {
-        Err(refused("it is not an SQLite database; it was not touched. Check database.url".to_owned()))
+        .and_then(|file| file.take(HEADER_START).read_to_end(&mut header))
+        .map_err(failed)?;
+    match header.split_at_checked(SQLITE_HEADER.len()) {
+        _ if header.is_empty() => Ok(()),
+        // Page size, then the versions of the format for writing and reading: 1 and 2 exist. SQLite would take a file of
+        // a later one for readable and never to be written.
+        Some((start, [_, _, 1 | 2, 1 | 2])) if start == SQLITE_HEADER => Ok(()),
+        Some((start, _)) if start == SQLITE_HEADER => {
+            refused("its header names a format that SQLite does not write; restore a backup")
+        }
+        Some(_) | None => refused("it is not an SQLite database; check database.url"),
     }
 }
 
@@ -260,12 +348,6 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreEr
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) if is_passing(&error) => {
             StoreError::Sqlite(error)
         }
-        MigrateError::VersionMissing(version) => refused(format!(
-            "it was made by a newer tresorpayd (schema version {version}); it was not touched. Install that version again"
-        )),
-        MigrateError::VersionMismatch(version) => refused(format!(
-            "its schema version {version} is not this program's; it was not touched. Was it made by an unreleased build?"
-        )),
         error => refused(format!("its schema could not be brought up to date: {error}")),
     })
 }
@@ -274,9 +356,9 @@ async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), StoreEr
 async fn bind(conn: &mut SqliteConnection, path: &Path, binding: &Binding) -> Result<(), StoreError> {
     check_binding(conn, path, binding).await?;
     let wanted = [("environment", &binding.environment), ("api_origin", &binding.api_origin)];
-    let id = format!("{:032x}", fastrand::u128(..));
+    let (id, timeline) = (random_id(), random_id());
     let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-    for (key, value) in wanted.into_iter().chain([("database_id", &id)]) {
+    for (key, value) in wanted.into_iter().chain([("database_id", &id), ("timeline", &timeline)]) {
         if meta(&mut tx, key).await?.is_none() {
             sqlx::query("INSERT INTO meta (key, value) VALUES (?1, ?2)")
                 .bind(key)
@@ -289,8 +371,13 @@ async fn bind(conn: &mut SqliteConnection, path: &Path, binding: &Binding) -> Re
     Ok(())
 }
 
+/// For `meta.database_id` and `meta.timeline`.
+pub(super) fn random_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
 /// Refuses another environment's database; a file without `meta` is new.
-async fn check_binding(
+pub(super) async fn check_binding(
     conn: &mut SqliteConnection,
     path: &Path,
     binding: &Binding,
@@ -316,30 +403,4 @@ async fn meta(conn: &mut SqliteConnection, key: &str) -> Result<Option<String>, 
     let row: Option<(String,)> =
         sqlx::query_as("SELECT value FROM meta WHERE key = ?1").bind(key).fetch_optional(conn).await?;
     Ok(row.map(|row| row.0))
-}
-
-/// Compares the database with its mark; a database behind it went back in time.
-async fn check_mark(
-    conn: &mut SqliteConnection,
-    path: &Path,
-    mark_path: &Path,
-    created: bool,
-) -> Result<Mark, StoreError> {
-    let id = meta(conn, "database_id").await?.unwrap_or_default();
-    let last = last_attempt(conn).await?;
-    let went_back = |why: String| Err(StoreError::WentBack { path: path.to_owned(), why });
-    match Mark::read(mark_path)? {
-        None if last > 0 => went_back(format!("it has attempts and no mark {}", mark_path.display())),
-        Some(mark) if mark.database_id != id && (mark.last_attempt > 0 || last > 0) => went_back(format!(
-            "its mark {} is another database's{}",
-            mark_path.display(),
-            if created { ", and this one is new" } else { "" }
-        )),
-        Some(mark) if mark.database_id == id && mark.last_attempt > last => went_back(format!(
-            "its last attempt is {last} and its mark {} says {}",
-            mark_path.display(),
-            mark.last_attempt
-        )),
-        None | Some(_) => Mark::open(mark_path, &id, last),
-    }
 }

@@ -4,7 +4,7 @@ use sqlx::SqlitePool;
 
 use super::{
     CancelCase, ConfirmCase, DueNotice, FinishedPage, NextDue, OpenCommand, Overdue, Place, Reconciliation,
-    StoreError, Wait, command, confirm, doubt, poll, queue, reconcile, wait,
+    StoreError, Wait, command, confirm, doubt, poll, queue, reconcile, resolve, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -80,7 +80,7 @@ impl Reads {
 
     /// The row that has this notice, by its own reference.
     pub async fn owner(&self, reference: &TresorPayReference) -> Result<Option<String>, StoreError> {
-        command::owner(&self.pool, reference).await
+        resolve::owner(&self.pool, reference).await
     }
 
     /// A paid row as the confirmation of its delivery needs it; `None` if there is nothing to confirm.

@@ -358,11 +358,8 @@ impl Operation for Reschedule {
         conn: &mut SqliteConnection,
         _again: Option<i64>,
     ) -> Result<Self::Output, sqlx::Error> {
-        let done = sqlx::query(RESCHEDULE)
-            .bind(self.at.to_string())
-            .bind(RESCHEDULED_AT_ONCE)
-            .execute(conn)
-            .await;
+        let done =
+            sqlx::query(RESCHEDULE).bind(self.at.to_string()).bind(RESCHEDULED_AT_ONCE).execute(conn).await;
         match done {
             Ok(done) => Ok(Ok(done.rows_affected())),
             Err(error) => refusal(error).map(Err),

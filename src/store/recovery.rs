@@ -9,7 +9,7 @@ const DOUBT: &str = "
                       updated_at = ?3, attempts = attempts + 1, next_attempt_at = NULL
     WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_emitting WHERE status = 'EMITTING')";
 
-const CLOSE_ATTEMPTS: &str = "
+pub(super) const CLOSE_ATTEMPTS: &str = "
     UPDATE attempt SET outcome = ?1, detail = 'the daemon ended before the answer was recorded'
     WHERE id IN (SELECT id FROM attempt INDEXED BY attempt_open WHERE outcome IS NULL)";
 

@@ -17,8 +17,21 @@ const ALONE_WORK: Duration = Duration::from_millis(100);
 const ALONE_PAUSE: Duration = Duration::from_millis(8);
 /// Commits this far apart leave room by themselves.
 const APART: Duration = Duration::from_millis(5);
+/// So do commits that hold the lock for no more than this part of the time.
+const BUSY_SHARE: f64 = 0.75;
 /// How often the writer asks SQLite whether others have committed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long to leave the lock alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// Not at all.
+    None,
+    /// Others write: until it was free for longer than it was held.
+    Shared(Duration),
+    /// A break in work that goes on alone: time for what needs no lock, too.
+    Break(Duration),
+}
 
 /// Who else writes, and since when the writer works without a pause.
 pub(super) struct Sharing {
@@ -26,12 +39,20 @@ pub(super) struct Sharing {
     looked: Instant,
     others_wrote: Option<Instant>,
     busy_since: Instant,
+    held_since: Duration,
     last_commit: Instant,
 }
 
 impl Sharing {
     pub(super) fn new(now: Instant) -> Self {
-        Self { data_version: None, looked: now, others_wrote: None, busy_since: now, last_commit: now }
+        Self {
+            data_version: None,
+            looked: now,
+            others_wrote: None,
+            busy_since: now,
+            held_since: Duration::ZERO,
+            last_commit: now,
+        }
     }
 
     /// Whether it is time to ask for `PRAGMA data_version`.
@@ -48,20 +69,28 @@ impl Sharing {
     }
 
     /// How long to leave the lock alone after a commit that held it for `held`.
-    pub(super) fn pause_after(&mut self, now: Instant, held: Duration) -> Duration {
+    pub(super) fn pause_after(&mut self, now: Instant, held: Duration) -> Pause {
         let since_last = now.duration_since(self.last_commit).saturating_sub(held);
         self.last_commit = now;
+        self.held_since += held;
         if since_last >= APART {
-            self.busy_since = now;
+            self.begin(now);
         }
         if self.others_wrote.is_some_and(|at| now.duration_since(at) < SHARED_FOR) {
-            return (held * FREE_SHARE).min(MAX_PAUSE);
+            return Pause::Shared((held * FREE_SHARE).min(MAX_PAUSE));
         }
-        if now.duration_since(self.busy_since) < ALONE_WORK {
-            return Duration::ZERO;
+        let worked = now.duration_since(self.busy_since);
+        if worked < ALONE_WORK {
+            return Pause::None;
         }
-        self.busy_since = now + ALONE_PAUSE;
-        ALONE_PAUSE
+        let busy = self.held_since > worked.mul_f64(BUSY_SHARE);
+        self.begin(if busy { now + ALONE_PAUSE } else { now });
+        if busy { Pause::Break(ALONE_PAUSE) } else { Pause::None }
+    }
+
+    fn begin(&mut self, at: Instant) {
+        self.busy_since = at;
+        self.held_since = Duration::ZERO;
     }
 }
 
@@ -76,7 +105,10 @@ mod tests {
         let (mut now, mut paused) = (start, Duration::ZERO);
         while now < start + time {
             now += HELD;
-            let pause = sharing.pause_after(now, HELD);
+            let pause = match sharing.pause_after(now, HELD) {
+                Pause::None => Duration::ZERO,
+                Pause::Shared(pause) | Pause::Break(pause) => pause,
+            };
             now += pause;
             paused += pause;
         }
@@ -97,12 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn commits_that_are_apart_are_not_paused() {
-        let mut now = Instant::now();
-        let mut sharing = Sharing::new(now);
-        for _ in 0..1000 {
-            now += HELD + APART;
-            assert_eq!(sharing.pause_after(now, HELD), Duration::ZERO);
+    fn commits_that_leave_room_by_themselves_are_not_paused() {
+        for gap in [APART, HELD] {
+            let mut now = Instant::now();
+            let mut sharing = Sharing::new(now);
+            for _ in 0..1000 {
+                now += HELD + gap;
+                assert_eq!(sharing.pause_after(now, HELD), Pause::None);
+            }
         }
     }
 }

@@ -10,11 +10,7 @@ mod wal; // how large the WAL may grow
 #[cfg(test)]
 mod tests;
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
@@ -24,17 +20,17 @@ use tokio::{
 
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, PollRecord, ReconcileRecord, Reconciliation,
-    Recording, Settled, StoreError, Taken,
+    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, Guard, PollRecord, ReconcileRecord,
+    Reconciliation, Recording, Settled, StoreError, Taken,
     command::Change,
     doubt,
-    error::{is_constraint, is_passing},
+    error::is_passing,
     mark::Mark,
     poll,
     reconcile::Reschedule,
     recovery,
     replace::Corrections,
-    sharing::Sharing,
+    sharing::{Pause, Sharing},
     turn::{self, Bracket},
     wait::{Publish, WaitMove},
 };
@@ -108,11 +104,14 @@ impl Write {
         }
     }
 
-    /// The last attempt that this write started.
-    fn last_attempt(&self) -> Option<i64> {
+    /// The first and the last attempt that this write started.
+    fn attempts(&self) -> Option<(i64, i64)> {
         match self {
-            Self::EmitTurn { turn, .. } => turn.claimed.iter().map(|row| row.attempt_id).max(),
-            Self::Other(job) => job.started(),
+            Self::EmitTurn { turn, .. } => {
+                let started = || turn.claimed.iter().map(|row| row.attempt_id);
+                started().min().zip(started().max())
+            }
+            Self::Other(job) => job.started().map(|attempt| (attempt, attempt)),
             Self::Polls { .. } | Self::Recover { .. } => None,
         }
     }
@@ -144,6 +143,15 @@ impl Write {
         }
     }
 
+    /// Names, for the log, the answers that will not be recorded.
+    fn tell_unrecorded(&self) {
+        match self {
+            Self::EmitTurn { turn, .. } => turn.records.iter().for_each(EmissionRecord::tell_unrecorded),
+            Self::Other(job) => job.tell_unrecorded(),
+            Self::Polls { .. } | Self::Recover { .. } => {}
+        }
+    }
+
     /// Answers the caller, who may have gone.
     fn answer(self, result: Result<(), StoreError>) {
         match self {
@@ -167,10 +175,10 @@ impl Writer {
         file: WriterFile,
         conn: SqliteConnection,
         mark: Mark,
-        handed_over: i64,
+        guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        (Self { queue }, WriterTask::new(file, conn, mark, handed_over).run(inbox))
+        (Self { queue }, WriterTask::new(file, conn, mark, guard).run(inbox))
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
@@ -293,6 +301,26 @@ impl Writer {
     }
 }
 
+/// The first and the last attempt that `group` started.
+fn attempts(group: &[Write]) -> Option<(i64, i64)> {
+    let started = || group.iter().filter_map(Write::attempts);
+    started().map(|(first, _)| first).min().zip(started().map(|(_, last)| last).max())
+}
+
+/// Tells the callers of `group` why they get nothing, and the log which answers are not recorded.
+fn give_up(group: Vec<Write>, error: StoreError) -> StoreError {
+    group.iter().for_each(Write::tell_unrecorded);
+    fail(group, error)
+}
+
+/// Tells the callers of `group` why they get nothing.
+fn fail(group: Vec<Write>, error: StoreError) -> StoreError {
+    for write in group {
+        write.answer(Err(StoreError::Failed(error.to_string())));
+    }
+    error
+}
+
 /// The file that a writer writes, and how.
 pub(super) struct WriterFile {
     pub(super) path: PathBuf,
@@ -303,18 +331,16 @@ pub(super) struct WriterFile {
 
 struct WriterTask {
     file: WriterFile,
-    /// Device and inode: another file in its place is another database.
-    identity: Option<(u64, u64)>,
     /// `None` after a failure: the next try opens a new one, since SQLite leaves a failed one in a doubtful state.
     conn: Option<SqliteConnection>,
+    /// Its last attempt is the last that was handed over.
     mark: Mark,
+    guard: Arc<Guard>,
     mark_synced: Instant,
     mark_dirty: bool,
     sharing: Sharing,
     /// How long the last commit held the lock, at most.
     held: Duration,
-    /// The last attempt whose claim was answered.
-    handed_over: i64,
     /// A try failed, and what it wrote may be there all the same.
     unseen: bool,
     trouble: Trouble,
@@ -325,18 +351,17 @@ struct WriterTask {
 }
 
 impl WriterTask {
-    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, handed_over: i64) -> Self {
+    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, guard: Arc<Guard>) -> Self {
         Self {
-            identity: identity(&file.path),
             wal: Wal::new(&file.path, file.max_wal),
             file,
             conn: Some(conn),
             mark,
+            guard,
             mark_synced: Instant::now(),
             mark_dirty: false,
             sharing: Sharing::new(std::time::Instant::now()),
             held: Duration::ZERO,
-            handed_over,
             unseen: false,
             trouble: Trouble::default(),
             waiting: Waiting::default(),
@@ -353,6 +378,7 @@ impl WriterTask {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
                     self.sync_mark().await;
+                    self.count_up().await;
                     continue;
                 }
                 () = sleep_until(waiting_due), if waiting_due.is_some() => {
@@ -411,7 +437,7 @@ impl WriterTask {
     async fn relieve_wal(&mut self) {
         let relieved = match self.connection().await {
             Ok(_) => match &mut self.conn {
-                Some(conn) => self.wal.relieve(conn).await,
+                Some(conn) => self.wal.relieve(conn).await.map_err(StoreError::from),
                 None => Ok(()),
             },
             Err(error) => Err(error),
@@ -432,40 +458,50 @@ impl WriterTask {
             let (version,): (i64,) = version;
             self.sharing.looked(now, version);
         }
-        let pause = self.sharing.pause_after(now, self.held);
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+        match self.sharing.pause_after(now, self.held) {
+            Pause::None => {}
+            Pause::Shared(pause) => tokio::time::sleep(pause).await,
+            Pause::Break(pause) => {
+                // Needs no lock that a writer waits for. If it fails, the next commit says why.
+                if let Some(conn) = &mut self.conn {
+                    let _ = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(conn).await;
+                }
+                tokio::time::sleep(pause.saturating_sub(now.elapsed())).await;
+            }
         }
     }
 
     /// Commits `group` and answers its callers. A write that breaks a rule fails alone.
     async fn commit(&mut self, mut group: Vec<Write>) -> Result<(), StoreError> {
+        if let Err(error) = self.guard.check() {
+            return Err(give_up(group, error));
+        }
         match self.persist(&mut group).await {
             Ok(()) => self.answer(group).await,
-            Err(error) if group.len() > 1 => {
+            Err(error @ StoreError::Sqlite(_)) if group.len() > 1 => {
                 tracing::error!(%error, writes = group.len(), "a group of writes failed; each is tried by itself");
-                for write in group {
-                    Box::pin(self.commit(vec![write])).await?;
+                let mut rest = group.into_iter();
+                while let Some(write) = rest.next() {
+                    if let Err(error) = Box::pin(self.commit(vec![write])).await {
+                        return Err(give_up(rest.collect(), error));
+                    }
                 }
                 Ok(())
             }
-            Err(error) => match group.pop() {
+            Err(error @ StoreError::Sqlite(_)) => match group.pop() {
                 Some(write) => self.refused(write, error).await,
                 None => Ok(()),
             },
+            Err(error) => Err(give_up(group, error)),
         }
     }
 
     /// Answers the callers of what is committed.
     async fn answer(&mut self, group: Vec<Write>) -> Result<(), StoreError> {
-        // A request may only leave once the mark says so: without it, nobody is answered.
-        if let Some(last) = group.iter().filter_map(Write::last_attempt).max() {
-            while let Err(error) = self.mark.advance(last) {
-                tokio::time::sleep(self.trouble.unmarked(&error)).await;
-            }
-            self.trouble.over();
-            self.mark_dirty = true;
-            self.handed_over = self.handed_over.max(last);
+        if let Some((first, last)) = attempts(&group)
+            && let Err(error) = self.let_leave(first, last).await
+        {
+            return Err(fail(group, error));
         }
         for write in group {
             write.answer(Ok(()));
@@ -473,8 +509,33 @@ impl WriterTask {
         Ok(())
     }
 
+    /// A request may only leave once the mark says so, and only on the word of a database that is still the one that was
+    /// opened: else nobody is answered and the daemon ends.
+    async fn let_leave(&mut self, first: i64, last: i64) -> Result<(), StoreError> {
+        if first <= self.mark.last() {
+            return Err(self.went_back(format!("it gives the attempt {first} a second time")));
+        }
+        while let Err(error) = self.mark.advance(last) {
+            tokio::time::sleep(self.trouble.unmarked(&error)).await;
+        }
+        self.trouble.over();
+        self.mark_dirty = true;
+        self.guard.check()
+    }
+
+    /// What is open is not what was opened, though its file is the same; the mark knows it too.
+    fn went_back(&self, how: String) -> StoreError {
+        match self.mark.doubt() {
+            Ok(()) => {
+                let why = format!("{how}, while the daemon runs");
+                StoreError::WentBack { path: self.guard.path().to_owned(), why }
+            }
+            Err(error) => error,
+        }
+    }
+
     /// Tries until the database takes the group, or refuses it for good.
-    async fn persist(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
+    async fn persist(&mut self, group: &mut [Write]) -> Result<(), StoreError> {
         loop {
             let tried = Instant::now();
             let error = match self.try_once(group).await {
@@ -487,7 +548,7 @@ impl WriterTask {
                 Err(error) => error,
             };
             self.drop_connection().await;
-            let error = if is_constraint(&error) {
+            let error = if error.is_constraint() {
                 match self.yield_to_constraint(group).await {
                     Ok(true) => continue,
                     Ok(false) => error,
@@ -502,12 +563,12 @@ impl WriterTask {
     }
 
     /// After a try that failed: waits until the next one, if that may help.
-    async fn failed(&mut self, error: sqlx::Error) -> Result<(), sqlx::Error> {
+    async fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
         self.drop_connection().await;
-        if !is_passing(&error) {
-            return Err(error);
-        }
-        let delay = self.trouble.refused(&error);
+        let delay = match &error {
+            StoreError::Sqlite(passing) if is_passing(passing) => self.trouble.refused(passing),
+            _ => return Err(error),
+        };
         if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
             self.sync_mark().await;
         }
@@ -522,8 +583,8 @@ impl WriterTask {
         }
     }
 
-    async fn try_once(&mut self, group: &mut [Write]) -> Result<(), sqlx::Error> {
-        let (again, handed_over) = (self.unseen, self.handed_over);
+    async fn try_once(&mut self, group: &mut [Write]) -> Result<(), StoreError> {
+        let (again, handed_over) = (self.unseen, self.mark.last());
         // Whatever ends this try early leaves its outcome open.
         self.unseen = true;
         let conn = self.connection().await?;
@@ -531,7 +592,7 @@ impl WriterTask {
         if again {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
             if !unseen::knows(conn, handed_over).await? {
-                return Err(replaced("it does not know the last request that was sent"));
+                return Err(self.went_back(format!("it does not know the attempt {handed_over}")));
             }
             unseen = unseen::claimed_since(conn, handed_over).await?;
             if !unseen.is_empty() {
@@ -559,7 +620,7 @@ impl WriterTask {
         Ok(())
     }
 
-    async fn yield_to_constraint(&mut self, group: &mut [Write]) -> Result<bool, sqlx::Error> {
+    async fn yield_to_constraint(&mut self, group: &mut [Write]) -> Result<bool, StoreError> {
         let conn = self.connection().await?;
         let mut changed = false;
         for write in group {
@@ -568,15 +629,11 @@ impl WriterTask {
         Ok(changed)
     }
 
-    async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         match &mut self.conn {
             Some(conn) => Ok(conn),
             none => {
-                // One that is not there now may come back; SQLite says so.
-                let found = identity(&self.file.path);
-                if found.is_some() && found != self.identity {
-                    return Err(replaced("another file is in its place"));
-                }
+                self.guard.check()?;
                 Ok(none.insert(SqliteConnection::connect_with(&self.file.options).await?))
             }
         }
@@ -586,6 +643,20 @@ impl WriterTask {
     async fn drop_connection(&mut self) {
         if let Some(conn) = self.conn.take() {
             let _ = conn.close_hard().await;
+        }
+    }
+
+    /// Counts up in the file's header, where [`Guard`] sees it: an older content written over the file counts less.
+    async fn count_up(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        let counted = async {
+            let (count,): (i32,) = sqlx::query_as("PRAGMA application_id").fetch_one(&mut *conn).await?;
+            // The number is written out because a pragma takes no parameter.
+            let pragma = format!("PRAGMA application_id = {}", count.wrapping_add(1).max(0));
+            wal::without_waiting(conn, pragma).await
+        };
+        if let Err(error) = counted.await {
+            tracing::debug!(%error, "the header's count stays as it is until the next claim");
         }
     }
 
@@ -600,20 +671,6 @@ impl WriterTask {
         }
         self.mark_synced = Instant::now();
     }
-}
-
-/// Device and inode of the file at `path`; `None`: there is none, or it cannot be seen.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    // Only `stat`: opening and closing the file would drop this process's locks on it.
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-/// The database is not the one that this daemon opened: to go on would bill again what the other had billed.
-fn replaced(why: &str) -> sqlx::Error {
-    sqlx::Error::Configuration(
-        format!("the database was replaced while the daemon was working on it ({why}); nothing more is sent")
-            .into(),
-    )
 }
 
 async fn sleep_until(at: Option<Instant>) {

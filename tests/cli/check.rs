@@ -184,7 +184,7 @@ async fn another_schema_is_told() {
     let mut conn = bench.application().await;
     sqlx::query("UPDATE _sqlx_migrations SET version = 99").execute(&mut conn).await.unwrap();
     let json = report(&bench, 1);
-    assert!(found(&json, "schema").1.contains("version 99 was made by a newer tresorpayd"), "{json:#}");
+    assert!(found(&json, "schema").1.contains("made by a newer tresorpayd (schema version 99)"), "{json:#}");
     sqlx::query("DELETE FROM _sqlx_migrations").execute(&mut conn).await.unwrap();
     assert_eq!(found(&report(&bench, 0), "schema").0, "warn");
     sqlx::query("PRAGMA journal_mode = DELETE").execute(&mut conn).await.unwrap();

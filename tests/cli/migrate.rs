@@ -33,7 +33,7 @@ async fn refuses_what_is_not_its_own() {
     std::fs::write(bench.path("other.db"), "not a database at all").unwrap();
     let url = format!("\"sqlite://{}\"", bench.path("other.db").display());
     bench.configure(&[("database.url", &url)]);
-    bench.run(&["migrate"]).exits(1).complains("it is not an SQLite database");
+    bench.run(&["migrate"]).exits(78).complains("it is not an SQLite database");
     let url = format!("\"sqlite://{}\"", bench.path("no/such/folder/o.db").display());
     bench.configure(&[("database.url", &url)]);
     bench.run(&["migrate"]).exits(1).complains("no/such/folder");

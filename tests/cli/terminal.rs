@@ -15,14 +15,20 @@ use serde_json::json;
 
 use crate::bench::{Bench, entry};
 
-/// What the binary writes to a terminal of 80 columns.
-fn on_terminal(bench: &Bench, args: &[&str], environment: &[(&str, &str)]) -> String {
+/// Both ends of a terminal of 80 columns.
+pub(crate) fn terminal() -> (OwnedFd, File) {
     let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
     let slave = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
     tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    (master, slave)
+}
+
+/// What the binary writes to a terminal.
+fn on_terminal(bench: &Bench, args: &[&str], environment: &[(&str, &str)]) -> String {
+    let (master, slave) = terminal();
     let mut command = bench.command(args);
     command.env("TERM", "xterm").envs(environment.iter().copied());
     let mut child = command.stdout(Stdio::from(slave)).spawn().unwrap();

@@ -80,6 +80,7 @@ async fn cancels_race_payments_and_the_truth_wins() {
         cancels.push(app.ask(Some(&format!("A-{number}")), "cancel", None).await);
     }
     app.run("COMMIT").await.unwrap();
+    until("cancels are under way", async || world.sim.counters().requests(Operation::Cancel) > 2).await;
     let (mut paid, mut left) = (0, (1..=ROWS).collect::<Vec<_>>());
     while !left.is_empty() {
         let number = left.swap_remove(fastrand::usize(..left.len()));

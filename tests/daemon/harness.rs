@@ -184,6 +184,25 @@ impl World {
         Daemon { child, socket, output: vec![file("stdout"), file("stderr")] }
     }
 
+    /// Another command of the program, with the daemons' settings: its exit status and all that it printed.
+    pub(crate) async fn run(&self, args: &[&str]) -> (i32, String) {
+        let config = self.dir.path().join("command.toml");
+        std::fs::write(&config, self.toml()).unwrap();
+        let secret = self.settings.get("auth.client_secret");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tresorpayd"));
+        command
+            .arg("--config")
+            .arg(&config)
+            .args(args)
+            .env_clear()
+            .envs(secret.map(|secret| ("TRESORPAYD__AUTH__CLIENT_SECRET", secret)))
+            .stdin(Stdio::null());
+        // The simulators of this thread go on meanwhile.
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.code().unwrap(), text.concat())
+    }
+
     fn toml(&self) -> String {
         let mut sections = BTreeMap::<&str, String>::new();
         for (name, value) in self.settings.iter().filter(|(name, _)| *name != "auth.client_secret") {

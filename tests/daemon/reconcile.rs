@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tresorpayd::simulator::{
-    Alteration, ErrorBody, Fault, NoticeStatus, Operation, Rule,
-};
+use tresorpayd::simulator::{Alteration, ErrorBody, Fault, NoticeStatus, Operation, Rule};
 
 use crate::{
     audit::audit,
@@ -114,7 +112,10 @@ async fn every_kind_of_drift_is_found_recorded_and_told() {
     assert_eq!(found(&mut app, "A-1").await, step("PAID", "CANCELED", reason));
 
     let row = app.row("A-2").await;
-    assert_eq!((row.provider.as_deref(), row.pay_date.as_deref()), (Some("CARD"), Some("2026-01-02T03:04:05")));
+    assert_eq!(
+        (row.provider.as_deref(), row.pay_date.as_deref()),
+        (Some("CARD"), Some("2026-01-02T03:04:05"))
+    );
     let date = before[1].pay_date.as_deref().unwrap();
     let reason = format!("drift_payment: provider WAVE -> CARD, pay_date {date} -> 2026-01-02T03:04:05");
     assert_eq!(found(&mut app, "A-2").await, step("PAID", "PAID", &reason));
@@ -212,7 +213,11 @@ async fn a_trigger_that_refuses_drift_stops_nobody() {
     let last = ended(&mut app).await;
     assert_eq!((&last["checked"], &last["drifted"]), (&3.into(), &2.into()), "{last}");
     assert_eq!(app.status("A-2").await, "PAID");
-    assert!(daemon.runs() && lines(&daemon, "trigger_refused") == 1 && daemon.log().contains("the books are closed"));
+    assert!(
+        daemon.runs()
+            && lines(&daemon, "trigger_refused") == 1
+            && daemon.log().contains("the books are closed")
+    );
     daemon.stop().await;
     app.run("DROP TRIGGER app_frozen").await.unwrap();
     world.set("reconcile.schedule", "* * * * * *");

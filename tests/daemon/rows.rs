@@ -155,6 +155,11 @@ impl Application {
         row.map(|row| row.0)
     }
 
+    /// Closes the connection, and waits until that is done.
+    pub(crate) async fn close(self) {
+        self.conn.close().await.unwrap();
+    }
+
     /// Inserts rows as one commit.
     pub(crate) async fn insert(&mut self, rows: &[NewRow]) {
         self.run("BEGIN IMMEDIATE").await.unwrap();

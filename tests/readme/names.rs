@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, process::Command};
 
+use tresorpayd::store::RESTORED;
+
 use crate::pages::{Page, between, cell_spans, file};
 
 /// Every key of the shipped configuration file, in order, with its default.
@@ -166,6 +168,7 @@ fn codes() -> BTreeSet<String> {
         codes.insert(code.to_owned());
     }
     codes.insert("clock_off".to_owned());
+    codes.insert(RESTORED.to_owned());
     codes
 }
 
@@ -188,7 +191,7 @@ fn codes_of_the_store() -> BTreeSet<String> {
 }
 
 /// Codes that no emission comes to.
-const NOT_OF_AN_EMISSION: [&str; 10] = [
+const NOT_OF_AN_EMISSION: [&str; 11] = [
     "unknown_status",
     "poll_given_up",
     "nothing_live",
@@ -199,7 +202,33 @@ const NOT_OF_AN_EMISSION: [&str; 10] = [
     "replaced_paid",
     "replaced_live",
     "clock_off",
+    RESTORED,
 ];
+
+/// `docs/guarantees.md` names the tests that show a promise.
+#[test]
+fn every_test_that_a_guarantee_names_exists() {
+    fn sources(folder: &std::path::Path) -> String {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let text = entries.map(|path| match path.extension() {
+            None if path.is_dir() => sources(&path),
+            Some(kind) if kind == "rs" => std::fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        });
+        text.collect()
+    }
+    let tests = sources(&crate::pages::root().join("tests"));
+    let mut named = 0;
+    for span in Page::read("docs/guarantees.md").spans() {
+        let is_name =
+            span.matches('_').count() >= 3 && span.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_name {
+            assert!(tests.contains(&format!("fn {span}(")), "no test is called {span}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+}
 
 #[test]
 fn every_error_code_is_explained_and_every_explanation_is_of_a_code() {
@@ -225,7 +254,9 @@ fn the_table_of_answers_has_every_code_of_an_emission() {
 
 #[test]
 fn the_words_of_a_failed_start_are_the_programs_own() {
-    let source = ["src/settings/problem.rs", "src/store/error.rs", "src/store/open.rs"].map(file).concat();
+    let source =
+        ["src/settings/problem.rs", "src/store/error.rs", "src/store/open.rs", "src/store/examine.rs"];
+    let source = source.map(file).concat();
     let source = source.split_whitespace().collect::<Vec<_>>().join(" ");
     for row in Page::read("docs/errors.md").rows("## When the daemon does not start") {
         for words in cell_spans(&row[0]) {

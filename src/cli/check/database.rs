@@ -31,6 +31,7 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     findings.push(journal(&inspect).await);
     findings.push(environment(&inspect, settings).await);
     findings.push(soundness(&inspect).await);
+    findings.push(history(&inspect).await);
     findings.push(match inspect.mark(mark).await {
         Ok(MarkState::Level(last)) => {
             Finding::ok("mark", format!("level with the database (attempt {last})"))
@@ -46,7 +47,8 @@ fn went_back(why: &str) -> Finding {
     Finding::fail(
         "mark",
         format!("the database went back in time: {why}"),
-        "put the newest copy back, or read docs/guarantees.md about `tresorpayd accept-restore`",
+        "the daemon does not start: put the newest copy back, or run `tresorpayd accept-restore`, which shows first what \
+         it would do",
     )
 }
 
@@ -58,13 +60,8 @@ fn missing(settings: &Settings) -> Vec<Finding> {
         "the daemon creates it at its first start; `tresorpayd migrate` does it now",
     )];
     findings.extend(match foreign_mark(&settings.database.mark) {
-        Ok(None) => None,
-        Ok(Some(last)) => {
-            let mark = settings.database.mark.display();
-            Some(went_back(&format!(
-                "there is none, and the mark {mark} says that {last} attempts were made"
-            )))
-        }
+        Ok(MarkState::WentBack(why)) => Some(went_back(&why)),
+        Ok(MarkState::Level(_) | MarkState::NotYet) => None,
         Err(error) => Some(Finding::error("mark", &error)),
     });
     findings
@@ -169,12 +166,29 @@ async fn environment(inspect: &Inspect, settings: &Settings) -> Finding {
 
 async fn soundness(inspect: &Inspect) -> Finding {
     match inspect.faults().await {
-        Ok(faults) if faults.is_empty() => Finding::ok("integrity", "PRAGMA quick_check finds nothing wrong"),
-        Ok(faults) => Finding::fail(
-            "integrity",
-            format!("PRAGMA quick_check: {}", faults.join("; ")),
-            "stop the daemon, keep a copy of all its files, and restore a backup",
-        ),
+        Ok(faults) if faults.is_empty() => {
+            Finding::ok("integrity", "PRAGMA integrity_check finds nothing wrong in the whole file")
+        }
+        Ok(faults) => {
+            Finding::fail("integrity", format!("the file is damaged: {}", faults.join("; ")), RESTORE)
+        }
         Err(error) => Finding::error("integrity", &error),
     }
 }
+
+async fn history(inspect: &Inspect) -> Finding {
+    match inspect.history_faults().await {
+        Ok(faults) if faults.is_empty() => {
+            Finding::ok("history", "complete, and no row that waits contradicts it")
+        }
+        Ok(faults) => {
+            let detail = format!("the database is not of one piece: {}", faults.join("; "));
+            Finding::fail("history", detail, RESTORE)
+        }
+        Err(error) => Finding::error("history", &error),
+    }
+}
+
+/// What to do about a file that cannot be trusted.
+const RESTORE: &str = "stop the daemon, keep a copy of all its files, restore a backup with no -wal and -shm beside it, \
+     then run `tresorpayd accept-restore`";

@@ -51,9 +51,7 @@ impl From<Reconciled> for ReconciliationReport {
 
 /// Looks.
 pub(super) async fn look(inspect: &Inspect, now: Timestamp) -> Result<Reconciled, StoreError> {
-    inspect
-        .reconciled(now.before(CRITICAL_WITHIN), now.before(WARN_WITHIN), now.before(OVERDUE_AFTER))
-        .await
+    inspect.reconciled(now.before(CRITICAL_WITHIN), now.before(WARN_WITHIN), now.before(OVERDUE_AFTER)).await
 }
 
 /// The last hour of the schedule that a daemon has had time enough for.
@@ -74,8 +72,7 @@ pub(super) fn reasons(found: &Reconciled, due: Option<Timestamp>, now: Timestamp
     let flagged = found.state.last.as_ref().map_or(0, |run| run.flagged);
     let flagged = (flagged > 0).then(|| {
         let many = counted(i64::try_from(flagged).unwrap_or(i64::MAX), "notice is", "notices are");
-        let text =
-            format!("{many} finished here and live or unknown at TresorPay: tresorpayd list --drift");
+        let text = format!("{many} finished here and live or unknown at TresorPay: tresorpayd list --drift");
         Reason::new(State::Critical, text)
     });
     let overdue = (found.overdue.notices > 0).then(|| {
@@ -109,9 +106,10 @@ fn late(found: &Reconciled, due: Option<Timestamp>, now: Timestamp) -> Option<Re
 
 /// The lines beside the table, without their label.
 pub(super) fn lines(report: &ReconciliationReport, now: Timestamp) -> Vec<String> {
-    let running = report.running.as_ref().map(|run| {
-        format!("checking since {} UTC: {}", time(&run.started_at), found(run))
-    });
+    let running = report
+        .running
+        .as_ref()
+        .map(|run| format!("checking since {} UTC: {}", time(&run.started_at), found(run)));
     let last = match &report.last {
         None if report.running.is_some() => None,
         None => Some("never checked".to_owned()),

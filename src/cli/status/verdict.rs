@@ -11,7 +11,7 @@ use crate::{
     publish,
     store::{
         WAL_TOLD_SHARE,
-        inspect::{DaemonState, Summary},
+        inspect::{DaemonState, MarkState, Summary},
     },
     tresorpay::{CLOCK_OFF, offset_words},
 };
@@ -58,6 +58,8 @@ impl Reason {
 /// What was seen.
 pub(super) struct Facts<'a> {
     pub(super) summary: &'a Summary,
+    /// `None`: this process may not read it.
+    pub(super) mark: Option<&'a MarkState>,
     pub(super) daemon: &'a DaemonState,
     /// What a running daemon says holds requests back.
     pub(super) requests: Option<&'a publish::State>,
@@ -76,18 +78,37 @@ pub(super) fn state_of(reasons: &[Reason]) -> State {
 
 /// Every reason, the gravest first.
 pub(super) fn judge(facts: &Facts<'_>) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> =
-        [daemon(facts), uncertain(facts), wal(facts), late(facts), rejected(facts), paused(facts)]
-            .into_iter()
-            .flatten()
-            .chain(facts.requests.into_iter().flat_map(requests))
-            .collect();
+    let mut reasons: Vec<Reason> = [
+        went_back(facts),
+        daemon(facts),
+        uncertain(facts),
+        wal(facts),
+        late(facts),
+        rejected(facts),
+        paused(facts),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(facts.requests.into_iter().flat_map(requests))
+    .collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     reasons
 }
 
 fn rows(summary: &Summary, status: Status) -> i64 {
     summary.statuses.iter().find(|count| count.status == status).map_or(0, |count| count.rows)
+}
+
+fn went_back(facts: &Facts<'_>) -> Option<Reason> {
+    match facts.mark {
+        Some(MarkState::WentBack(why)) => Some(Reason::new(
+            State::Critical,
+            format!(
+                "the database went back in time ({why}): nothing leaves before `tresorpayd accept-restore`"
+            ),
+        )),
+        Some(MarkState::Level(_) | MarkState::NotYet) | None => None,
+    }
 }
 
 fn daemon(facts: &Facts<'_>) -> Option<Reason> {
@@ -212,8 +233,16 @@ mod tests {
 
     fn judged(summary: &Summary, daemon: &DaemonState, wal_bytes: u64) -> (State, usize) {
         let now = Timestamp::parse("2026-11-24T09:48:00.000Z").unwrap();
-        let reasons =
-            judge(&Facts { summary, daemon, requests: None, wal_bytes, max_wal: 100, max_uncertain: 2, now });
+        let reasons = judge(&Facts {
+            summary,
+            mark: None,
+            daemon,
+            requests: None,
+            wal_bytes,
+            max_wal: 100,
+            max_uncertain: 2,
+            now,
+        });
         (state_of(&reasons), reasons.len())
     }
 

@@ -2,67 +2,22 @@
 
 use std::path::Path;
 
+use sqlx::SqliteConnection;
+
 use super::Inspect;
-use crate::store::{StoreError, mark::Mark, open::MIGRATOR};
+use crate::store::{
+    StoreError, examine,
+    examine::SchemaState,
+    mark::{Mark, MarkState, Reading, Standing, compare},
+};
 
-/// Errors that `PRAGMA quick_check` lists before it gives up.
+/// Errors that `PRAGMA quick_check` and `integrity_check` list before they give up.
 const MAX_FAULTS: u32 = 5;
-
-/// How a database's schema stands to this program's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SchemaState {
-    /// The same version.
-    Current(i64),
-    /// The daemon's next start, or `migrate`, brings it up.
-    Older {
-        /// Of the database.
-        found: i64,
-        /// Of this program.
-        wanted: i64,
-    },
-    /// Not to be used by this program.
-    Unusable(String),
-}
-
-/// How a database stands to the mark beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MarkState {
-    /// The mark is not ahead of the database; the last attempt that it knows.
-    Level(i64),
-    /// There is none, and the database never sent anything.
-    NotYet,
-    /// The database went back in time, or the mark is another's.
-    WentBack(String),
-}
 
 impl Inspect {
     /// The schema's version against this program's.
     pub async fn schema(&self) -> Result<SchemaState, StoreError> {
-        let rows: Vec<(i64, bool, Vec<u8>)> =
-            sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
-                .fetch_all(&self.pool)
-                .await?;
-        let known = || MIGRATOR.iter().filter(|migration| !migration.migration_type.is_down_migration());
-        let wanted = wanted_version();
-        for (version, success, checksum) in &rows {
-            let why = match known().find(|migration| migration.version == *version) {
-                None => {
-                    format!("version {version} was made by a newer tresorpayd; install that version again")
-                }
-                Some(_) if !success => {
-                    format!("version {version} was begun and never finished; restore a backup")
-                }
-                Some(migration) if *migration.checksum != **checksum => {
-                    format!("version {version} is not this program's; was it made by an unreleased build?")
-                }
-                Some(_) => continue,
-            };
-            return Ok(SchemaState::Unusable(why));
-        }
-        Ok(match rows.last().map_or(0, |row| row.0) {
-            found if found < wanted => SchemaState::Older { found, wanted },
-            found => SchemaState::Current(found),
-        })
+        examine::schema(&mut *self.pool.acquire().await?).await
     }
 
     /// `wal`, unless somebody changed it.
@@ -71,43 +26,49 @@ impl Inspect {
         Ok(row.0)
     }
 
-    /// What `PRAGMA quick_check` finds wrong; nothing is good.
+    /// What SQLite finds wrong in the whole file; nothing is good. The quick look first: where that fails, the thorough
+    /// one tells nothing more that helps.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
-        // The number is written out because a pragma takes no parameter.
-        let pragma = sqlx::AssertSqlSafe(format!("PRAGMA quick_check({MAX_FAULTS})"));
-        let rows: Vec<(String,)> = sqlx::query_as(pragma).fetch_all(&self.pool).await?;
-        Ok(rows.into_iter().map(|row| row.0).filter(|line| line != "ok").collect())
+        let mut conn = self.pool.acquire().await?;
+        match quick_faults(&mut conn).await? {
+            faults if faults.is_empty() => pragma_faults(&mut conn, "integrity_check").await,
+            faults => Ok(faults),
+        }
+    }
+
+    /// What shows that the database is not of one piece; nothing is good.
+    pub async fn history_faults(&self) -> Result<Vec<String>, StoreError> {
+        examine::history_faults(&mut *self.snapshot().await?).await
     }
 
     /// The mark at `path` against the database. The mark is read first: a running daemon only moves both on.
     pub async fn mark(&self, path: &Path) -> Result<MarkState, StoreError> {
-        let marked = Mark::read(path)?;
-        let id = self.meta("database_id").await?.unwrap_or_default();
-        let row: (i64,) =
-            sqlx::query_as("SELECT coalesce(max(id), 0) FROM attempt").fetch_one(&self.pool).await?;
-        let last = row.0;
-        Ok(match marked {
-            None if last == 0 => MarkState::NotYet,
-            None => MarkState::WentBack(format!("it has {last} attempts and no mark {}", path.display())),
-            Some(mark) if mark.database_id != id && (mark.last_attempt > 0 || last > 0) => {
-                MarkState::WentBack(format!("the mark {} is another database's", path.display()))
-            }
-            Some(mark) if mark.database_id == id && mark.last_attempt > last => MarkState::WentBack(format!(
-                "its last attempt is {last} and the mark {} says {}",
-                path.display(),
-                mark.last_attempt
-            )),
-            Some(_) => MarkState::Level(last),
-        })
+        let reading = Mark::read(path)?;
+        let standing = examine::standing(&mut *self.pool.acquire().await?).await?;
+        Ok(compare(path, &reading, &standing))
     }
 }
 
-/// The last attempt of the mark at `path`, where there is no database: one that had attempts is gone.
-pub fn foreign_mark(path: &Path) -> Result<Option<i64>, StoreError> {
-    Ok(Mark::read(path)?.map(|mark| mark.last_attempt).filter(|last| *last > 0))
+/// What `PRAGMA quick_check` finds wrong.
+pub(in crate::store) async fn quick_faults(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    pragma_faults(conn, "quick_check").await
 }
 
-/// The schema version that this program makes.
-pub fn wanted_version() -> i64 {
-    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
+async fn pragma_faults(conn: &mut SqliteConnection, pragma: &str) -> Result<Vec<String>, StoreError> {
+    // The number is written out because a pragma takes no parameter.
+    let pragma = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}({MAX_FAULTS})"));
+    let rows: Vec<(String,)> = sqlx::query_as(pragma).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|row| row.0).filter(|line| line != "ok").collect())
+}
+
+/// What the mark at `path` says where there is no database: one that had attempts is gone.
+pub fn foreign_mark(path: &Path) -> Result<MarkState, StoreError> {
+    Ok(match Mark::read(path)? {
+        Reading::Says(mark) if mark.last_attempt > 0 => MarkState::WentBack(format!(
+            "there is none, and the mark {} says that {} attempts were made",
+            path.display(),
+            mark.last_attempt
+        )),
+        reading => compare(path, &reading, &Standing::default()),
+    })
 }

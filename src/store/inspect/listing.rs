@@ -193,7 +193,12 @@ impl Inspect {
     }
 
     /// As [`Inspect::feed`], of what reconciliation found.
-    pub async fn drift(&self, after: i64, to: Option<Status>, limit: i64) -> Result<Vec<FeedRow>, StoreError> {
+    pub async fn drift(
+        &self,
+        after: i64,
+        to: Option<Status>,
+        limit: i64,
+    ) -> Result<Vec<FeedRow>, StoreError> {
         let rows = sqlx::query_as(DRIFT).bind(after).bind(to.map(Status::as_str)).bind(limit);
         Ok(rows.fetch_all(&self.pool).await?)
     }

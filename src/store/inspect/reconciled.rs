@@ -3,10 +3,7 @@
 use super::Inspect;
 use crate::{
     clock::Timestamp,
-    store::{
-        Overdue, RECONCILIATION, Reconciliation, StoreError,
-        reconcile::OVERDUE,
-    },
+    store::{Overdue, RECONCILIATION, Reconciliation, StoreError, reconcile::OVERDUE},
 };
 
 /// Reconciliation as `status` tells it.

@@ -20,6 +20,9 @@ pub(in crate::store) trait Operation: Send + 'static {
         again: Option<i64>,
     ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 
+    /// Names, for the log, the answer of TresorPay's that it would record, when it cannot be recorded.
+    fn tell_unrecorded(&self) {}
+
     /// The attempt that it started, if it is one that starts any: the mark is advanced before the caller is answered.
     fn started(_output: &Self::Output) -> Option<i64> {
         None
@@ -33,6 +36,8 @@ pub(super) trait Job: Send {
         conn: &'a mut SqliteConnection,
         again: Option<i64>,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+
+    fn tell_unrecorded(&self);
 
     fn started(&self) -> Option<i64>;
 
@@ -62,6 +67,10 @@ impl<O: Operation + Sync> Job for Asked<O> {
             Ok(())
         }
         .boxed()
+    }
+
+    fn tell_unrecorded(&self) {
+        self.operation.tell_unrecorded();
     }
 
     fn started(&self) -> Option<i64> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{EmitTurn, Reply, Write, WriterTask};
+use super::{EmitTurn, Reply, Write, WriterTask, give_up};
 use crate::{
     clock::Timestamp,
     store::{
@@ -56,7 +56,7 @@ impl WriterTask {
     }
 
     /// Keeps `records`, which `refusal` keeps from being recorded, and says so.
-    fn wait(&mut self, records: Vec<EmissionRecord>, refusal: Option<&sqlx::Error>) {
+    fn wait(&mut self, records: Vec<EmissionRecord>, refusal: Option<&StoreError>) {
         self.waiting.records.extend(records);
         let Some(refusal) = refusal else {
             self.refusals.over();
@@ -78,10 +78,9 @@ impl WriterTask {
     }
 
     /// What to do with a write that the database refused by itself. An error ends the daemon: nobody can go on.
-    pub(super) async fn refused(&mut self, write: Write, error: sqlx::Error) -> Result<(), StoreError> {
+    pub(super) async fn refused(&mut self, write: Write, error: StoreError) -> Result<(), StoreError> {
         if !self.is_rule(&error).await {
-            write.answer(Err(StoreError::Sqlite(sqlx::Error::Protocol(error.to_string()))));
-            return Err(StoreError::Sqlite(error));
+            return Err(give_up(vec![write], error));
         }
         match write {
             Write::EmitTurn { turn, reply } => self.refused_turn(turn, reply).await,
@@ -92,15 +91,13 @@ impl WriterTask {
                 Ok(())
             }
             // Nothing may leave before it is known what was under way, nor what became of a request without a place for it.
-            write @ (Write::Recover { .. } | Write::Other(_)) => {
-                write.answer(Err(StoreError::Sqlite(sqlx::Error::Protocol(error.to_string()))));
-                Err(StoreError::Sqlite(error))
-            }
+            write @ (Write::Recover { .. } | Write::Other(_)) => Err(give_up(vec![write], error)),
         }
     }
 
     /// A rule of the schema or a trigger said no, or a trigger cannot run at all.
-    async fn is_rule(&mut self, error: &sqlx::Error) -> bool {
+    async fn is_rule(&mut self, error: &StoreError) -> bool {
+        let StoreError::Sqlite(error) = error else { return false };
         if is_constraint(error) {
             return true;
         }
@@ -136,7 +133,7 @@ impl WriterTask {
     async fn record_singly(
         &mut self,
         records: &mut Vec<EmissionRecord>,
-    ) -> Result<Option<sqlx::Error>, StoreError> {
+    ) -> Result<Option<StoreError>, StoreError> {
         let mut refusal = None;
         for record in std::mem::take(records) {
             // Nobody waits for this part of the turn.
@@ -145,7 +142,7 @@ impl WriterTask {
             let mut group = [Write::EmitTurn { turn, reply }];
             let Err(error) = self.persist(&mut group).await else { continue };
             if !self.is_rule(&error).await {
-                return Err(StoreError::Sqlite(error));
+                return Err(error);
             }
             let [Write::EmitTurn { turn, .. }] = group else { continue };
             records.extend(turn.records);
@@ -168,7 +165,7 @@ impl WriterTask {
                     return self.answer(group).await;
                 }
                 Err(error) if self.is_rule(&error).await => error,
-                Err(error) => return Err(StoreError::Sqlite(error)),
+                Err(error) => return Err(error),
             };
             let aside = self.set_aside().await?;
             if self.refusals.failed(CODE).0 {
@@ -196,14 +193,14 @@ impl WriterTask {
             let error = match self.connection().await {
                 Ok(conn) => match set_aside(conn).await {
                     Ok(aside) => return Ok(aside),
-                    Err(error) => error,
+                    Err(error) => error.into(),
                 },
                 Err(error) => error,
             };
             match self.failed(error).await {
                 Ok(()) => {}
                 Err(error) if self.is_rule(&error).await => return Ok(0),
-                Err(error) => return Err(StoreError::Sqlite(error)),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -235,20 +232,22 @@ impl WriterTask {
     }
 
     /// The refusal, if there was one.
-    async fn record_poll(&mut self, record: PollRecord) -> Result<Option<sqlx::Error>, StoreError> {
+    async fn record_poll(&mut self, record: PollRecord) -> Result<Option<StoreError>, StoreError> {
         let (reply, _) = oneshot::channel();
         match self.persist(&mut [Write::Polls { records: vec![record], reply }]).await {
             Ok(()) => Ok(None),
             Err(error) if self.is_rule(&error).await => Ok(Some(error)),
-            Err(error) => Err(StoreError::Sqlite(error)),
+            Err(error) => Err(error),
         }
     }
 }
 
 /// What a rule or a trigger said, on one line.
-fn words(error: &sqlx::Error) -> String {
-    let said =
-        error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+fn words(error: &StoreError) -> String {
+    let said = match error {
+        StoreError::Sqlite(sqlx::Error::Database(error)) => error.message().to_owned(),
+        error => error.to_string(),
+    };
     said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect()
 }
 
@@ -279,7 +278,7 @@ async fn set_aside(conn: &mut SqliteConnection) -> Result<usize, sqlx::Error> {
             sqlx::query(SET_ASIDE)
                 .bind(id)
                 .bind(now.after(SET_ASIDE_FOR).to_string())
-                .bind(format!("{CODE}: {}", words(&refusal)))
+                .bind(format!("{CODE}: {}", words(&refusal.into())))
                 .execute(&mut *conn)
                 .await?;
             aside += 1;

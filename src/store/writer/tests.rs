@@ -6,7 +6,7 @@ use crate::{
     notice::{Status, TresorPayReference},
     store::{
         PollOutcome,
-        mark::Mark,
+        mark::{Mark, Reading, Standing},
         open::{Binding, create_file, daemon_options, prepare},
     },
     tresorpay::{ErrorCode, Phase},
@@ -24,6 +24,7 @@ impl Bench {
         let path = folder.path().join("outbox.db");
         create_file(&path).unwrap();
         let options = daemon_options(&path);
+        let guarded = Guard::open(&path).unwrap();
         let binding = Binding { environment: "custom".into(), api_origin: "http://localhost".into() };
         let mut conn = prepare(&options, &path, &binding).await.unwrap();
         let insert = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
@@ -31,9 +32,11 @@ impl Bench {
              SELECT 'A-' || i, 100, json_object('name', 'T'), json_array(json_object('name', 'P', 'quantity', 1,
                     'unitPrice', 100, 'description', 'd', 'codeNatureRecette', '1')) FROM n";
         sqlx::query(insert).bind(i64::try_from(rows).unwrap()).execute(&mut conn).await.unwrap();
-        let mark = Mark::open(&folder.path().join("mark"), "id", 0).unwrap();
+        let standing = Standing::read(&mut conn).await.unwrap();
+        let mark = Mark::open(&folder.path().join("mark"), &standing).unwrap();
+        let guard = Arc::new(guarded.with_mark(mark.clone()));
         let file = WriterFile { path, options, max_wal: 1 << 30 };
-        Self { task: WriterTask::new(file, conn, mark, 0), folder }
+        Self { task: WriterTask::new(file, conn, mark, guard), folder }
     }
 
     /// The database took the group, and the writer was told that it failed.
@@ -237,9 +240,13 @@ async fn a_database_that_forgot_what_was_sent_ends_it() {
     let mut group = vec![turn(Vec::new(), 3)];
     bench.task.persist(&mut group).await.unwrap();
     bench.task.answer(group).await.unwrap();
-    bench.task.handed_over += 1;
+    bench.task.mark.advance(4).unwrap();
     bench.task.unseen = true;
     let error = bench.task.persist(&mut [turn(Vec::new(), 1)]).await.unwrap_err();
-    assert!(error.to_string().contains("replaced"), "{error}");
+    assert!(error.to_string().contains("does not know the attempt 4"), "{error}");
+    let Reading::Says(mark) = Mark::read(&bench.folder.path().join("mark")).unwrap() else {
+        panic!("no mark")
+    };
+    assert!(mark.doubt, "the next start refuses it too");
     assert_eq!(bench.emitting().await, [1, 2, 3]);
 }

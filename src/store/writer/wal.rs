@@ -86,11 +86,7 @@ impl Wal {
             return Ok(());
         }
         // To empty the file takes the writers' lock: nobody is made to wait while a reader is waited for.
-        sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *conn).await?;
-        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await;
-        let timeout = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
-        sqlx::query(sqlx::AssertSqlSafe(timeout)).execute(conn).await?;
-        emptied.map(drop)
+        without_waiting(conn, "PRAGMA wal_checkpoint(TRUNCATE)".to_owned()).await
     }
 
     /// Says each change once.
@@ -124,6 +120,15 @@ impl Wal {
             ),
         }
     }
+}
+
+/// Runs `pragma`, which fails at once if another connection holds the lock.
+pub(super) async fn without_waiting(conn: &mut SqliteConnection, pragma: String) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *conn).await?;
+    let done = sqlx::query(sqlx::AssertSqlSafe(pragma)).persistent(false).execute(&mut *conn).await;
+    let timeout = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(timeout)).execute(conn).await?;
+    done.map(drop)
 }
 
 #[cfg(test)]

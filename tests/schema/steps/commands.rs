@@ -28,7 +28,7 @@ const MALFORMED: &[(&str, &str, &str)] = &[
         "'emitted', 'poll', x'41'",
         "command: requested_by must be text of at most 128 characters",
     ),
-    ("reference, action, reason", "'emitted', 'poll', 7", REASON),
+    ("reference, action, reason", "'emitted', 'poll', x'41'", REASON),
     ("reference, action, reason", "'emitted', 'poll', replace(hex(zeroblob(501)), '00', 'a')", REASON),
     ("reference, action, reason", "'emitted', 'poll', 'a' || char(0)", TEXT),
     ("reference, action, reason", "'emitted', 'poll', CAST(x'41ED' AS TEXT)", TEXT),
