@@ -274,6 +274,7 @@ impl Reconciler {
             let notice = self.pending.remove(place);
             findings.extend(judge::judge(&notice, said, &self.poller, Timestamp::now()));
         }
+        findings.reverse();
         let page_is_done = self.pending.is_empty();
         if page_is_done && let Some(end) = self.page_end.take() {
             run.place = end;
