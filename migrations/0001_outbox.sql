@@ -82,7 +82,7 @@ CREATE TABLE transition (
     id          INTEGER PRIMARY KEY,
     outbox_id   INTEGER NOT NULL,
     at          TEXT NOT NULL,
-    from_status TEXT,           -- NULL for the insertion; equal to to_status for a correction of amounts
+    from_status TEXT,           -- NULL for the insertion; equal to to_status for a correction of amounts or of a payment
     to_status   TEXT NOT NULL,
     source      TEXT NOT NULL,
     reason      TEXT,
@@ -194,6 +194,9 @@ CREATE UNIQUE INDEX outbox_tresorpay_reference ON outbox (tresorpay_reference) W
 CREATE INDEX outbox_replaces ON outbox (replaces) WHERE replaces IS NOT NULL;
 
 CREATE INDEX transition_outbox ON transition (outbox_id);
+
+-- Drift that reconciliation found: seldom any.
+CREATE INDEX transition_reconciled ON transition (at) WHERE source = 'reconcile';
 
 CREATE INDEX attempt_outbox ON attempt (outbox_id);
 
@@ -603,6 +606,24 @@ BEGIN
 
     INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
         VALUES (NEW.id, NEW.updated_at, OLD.status, NEW.status, NEW.status_source, NEW.status_reason);
+END;
+
+-- Reconciliation found that a payment is not what it was: a transition with from = to keeps both. What was not known before
+-- is no change.
+CREATE TRIGGER outbox_payment_changed AFTER UPDATE OF provider, pay_date ON outbox
+WHEN NEW.status = OLD.status AND OLD.status = 'PAID'
+    AND (NEW.provider <> OLD.provider OR NEW.pay_date <> OLD.pay_date)
+BEGIN
+    DELETE FROM outbox_correction_ticket;
+    INSERT INTO outbox_correction_ticket (outbox_id) VALUES (NEW.id);
+    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
+    VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'reconcile',
+        'drift_payment: ' || substr(
+            CASE WHEN NEW.provider <> OLD.provider
+                 THEN ', provider ' || OLD.provider || ' -> ' || NEW.provider ELSE '' END
+            || CASE WHEN NEW.pay_date <> OLD.pay_date
+                    THEN ', pay_date ' || OLD.pay_date || ' -> ' || NEW.pay_date ELSE '' END, 3));
+    DELETE FROM outbox_correction_ticket;
 END;
 
 -- A notice belongs to one row. (The unique index says so too, but would let UPDATE OR REPLACE delete the other row.)

@@ -22,6 +22,7 @@ use crate::{
     paid::{Paid, PaidOptions},
     poll::{PollOptions, Poller},
     publish,
+    reconcile::{ReconcileOptions, Reconciler},
     schedule::Schedule,
     settings::{Delivery, Environment, OnUncertain, Settings},
     settle::Settler,
@@ -222,10 +223,11 @@ impl App {
         } = self;
         let paid_options = paid_options(&settings);
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let command_wake = Arc::new(Notify::new());
+        let (command_wake, reconcile_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let schedule = Schedule::start(vec![
             (settings.emit.schedule.clone(), Arc::clone(&emit_wake)),
             (settings.poll.schedule.clone(), Arc::clone(&poll_wake)),
+            (settings.reconcile.schedule.clone(), Arc::clone(&reconcile_wake)),
         ])
         .await?;
         let emitter = Emitter::new(
@@ -262,10 +264,18 @@ impl App {
             writer.clone(),
             reads.clone(),
             api,
-            pace,
+            pace.clone(),
             poll_options(&settings, work_after_payment),
             steps.clone(),
         ));
+        let reconciler = Reconciler::new(
+            writer.clone(),
+            reads.clone(),
+            Arc::clone(&poller),
+            pace,
+            reconcile_options(&settings),
+            steps.clone(),
+        );
         let desk_options =
             DeskOptions { payment_page: settings.api.payment_page.clone(), work_after_payment };
         let desk = callbacks.as_ref().map(|callbacks| {
@@ -295,6 +305,7 @@ impl App {
         spawn("watch", lasting.watch(watch::watch(reads.clone(), guard, wakes, shutdown.clone())));
         spawn("emit", lasting.watch(emitter.run(emit_wake, shutdown.clone())));
         spawn("poll", lasting.watch(poller.run(poll_wake, shutdown.clone())));
+        spawn("reconcile", lasting.watch(reconciler.run(reconcile_wake, shutdown.clone())));
         spawn("command", lasting.watch(commander.run(command_wake, shutdown.clone())));
         // Also when nothing is wanted any more: rows that waited for it are then done with.
         spawn("paid", lasting.watch(paid.run(paid_wake, shutdown.clone())));
@@ -443,6 +454,15 @@ fn poll_options(settings: &Settings, work_after_payment: bool) -> PollOptions {
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
         work_after_payment,
+    }
+}
+
+fn reconcile_options(settings: &Settings) -> ReconcileOptions {
+    ReconcileOptions {
+        schedule: settings.reconcile.schedule.clone(),
+        window: settings.reconcile.window,
+        batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
+        backoff: backoff(settings),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Polling: from a notice that is due to its recorded status.
 
+mod asking; // in batches, or one by one
+
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,8 +16,9 @@ use crate::{
     notice::{Event, RemoteStatus, Source, Status, TresorPayReference, apply},
     pace::{Allowance, Pace, Side},
     store::{DueNotice, PollOutcome, PollRecord, Reads, StoreError, Writer},
-    tresorpay::{ErrorCode, Health, Offset, StatusFailure, StatusReport, TresorPay},
+    tresorpay::{ErrorCode, Offset, StatusFailure, StatusReport, TresorPay},
 };
+pub use asking::{Asking, Said, Urgency};
 
 /// The worker looks at the table this often even if nothing wakes it.
 const FALLBACK_WAKE: Duration = Duration::from_secs(60);
@@ -24,8 +26,6 @@ const FALLBACK_WAKE: Duration = Duration::from_secs(60);
 const READ_RETRY: Duration = Duration::from_secs(1);
 /// Batches under way at once: enough to hide a round trip, few enough to leave slots to emissions.
 const BATCHES_AT_ONCE: usize = 4;
-/// A missing batch endpoint is looked for again after this.
-const BATCH_RETRY: Duration = Duration::from_secs(3600);
 /// A notice is asked about again after this part of its age.
 const AGE_SHARE: u32 = 10;
 
@@ -60,8 +60,7 @@ pub struct Poller {
     pace: Pace,
     options: PollOptions,
     steps: ClockSteps,
-    /// Until then the batch endpoint is taken for absent.
-    singles_until: Mutex<Option<Instant>>,
+    asking: Arc<Asking>,
 }
 
 /// What a step did.
@@ -83,7 +82,18 @@ impl Poller {
         options: PollOptions,
         steps: ClockSteps,
     ) -> Self {
-        Self { writer, reads, api, pace, options, steps, singles_until: Mutex::new(None) }
+        let asking = Arc::new(Asking::new(api.clone(), pace.clone()));
+        Self { writer, reads, api, pace, options, steps, asking }
+    }
+
+    /// What it asks with, for others who ask.
+    pub fn asking(&self) -> Arc<Asking> {
+        Arc::clone(&self.asking)
+    }
+
+    /// When the daemon next acts of itself on a row that became `to` at `at`; `None`: it is finished.
+    pub fn next_of_finished(&self, to: Status, at: Timestamp) -> Option<Timestamp> {
+        (to == Status::Paid && self.options.work_after_payment).then_some(at)
     }
 
     /// Steps until `shutdown`.
@@ -169,82 +179,30 @@ impl Poller {
         reference: &TresorPayReference,
     ) -> Option<Result<StatusReport, StatusFailure>> {
         match self.pace.allowance(Side::Status, Instant::now()) {
-            Allowance::Open | Allowance::Probe => Some(self.status(reference).await),
+            Allowance::Open | Allowance::Probe => Some(self.asking.status(reference, Urgency::Soon).await),
             Allowance::NotBefore(_) | Allowance::ProbeUnderWay => None,
         }
     }
 
-    async fn status(&self, reference: &TresorPayReference) -> Result<StatusReport, StatusFailure> {
-        let told = {
-            let _permit = self.pace.status_permit().await;
-            self.api.status(reference).await
-        };
-        self.report(told.as_ref().err());
-        told
-    }
-
     /// What TresorPay says of `batch`; nothing where it could not be asked.
     async fn ask(&self, batch: Vec<DueNotice>) -> Vec<PollRecord> {
-        if batch.len() > 1 && self.batches_are_known() {
-            match self.ask_batch(&batch).await {
-                Ok(records) => return records,
-                Err(StatusFailure::NoSuchEndpoint) => {
-                    tracing::warn!(
-                        "TresorPay has no batch status endpoint here; notices are asked about one by one"
-                    );
-                    *self.lock_singles() = Some(Instant::now() + BATCH_RETRY);
+        let references: Vec<_> = batch.iter().map(|notice| notice.reference.clone()).collect();
+        let said = self.asking.ask(&references, Urgency::Soon).await;
+        let record = |(place, said)| {
+            let notice: &DueNotice = &batch[place];
+            match said {
+                Said::Report(report) => self.record(notice, report),
+                Said::Refused(detail) => {
+                    self.unchanged(notice, Some(format!("{}: {detail}", ErrorCode::Refused.as_str())))
                 }
-                // One bad reference may spoil a batch: ask for each.
-                Err(StatusFailure::Refused(_)) => {}
-                Err(StatusFailure::Failed { .. }) => return Vec::new(),
+                Said::NoPath => {
+                    let code = ErrorCode::Misdirected.as_str();
+                    let said = format!("{code}: TresorPay knows no path for the status of this notice");
+                    self.unchanged(notice, Some(said))
+                }
             }
-        }
-        self.ask_each(&batch).await
-    }
-
-    async fn ask_batch(&self, batch: &[DueNotice]) -> Result<Vec<PollRecord>, StatusFailure> {
-        let references: Vec<TresorPayReference> =
-            batch.iter().map(|notice| notice.reference.clone()).collect();
-        let reports = {
-            let _permit = self.pace.status_permit().await;
-            self.api.statuses(&references).await
         };
-        self.report(reports.as_ref().err());
-        let mut reports: HashMap<_, _> =
-            reports?.into_iter().map(|report| (report.reference.clone(), report)).collect();
-        let mut records = Vec::with_capacity(batch.len());
-        let mut missing = Vec::new();
-        for notice in batch {
-            match reports.remove(&notice.reference) {
-                Some(report) => records.push(self.record(notice, report)),
-                None => missing.push(notice.clone()),
-            }
-        }
-        records.extend(self.ask_each(&missing).await);
-        Ok(records)
-    }
-
-    /// One request each, until one fails.
-    async fn ask_each(&self, notices: &[DueNotice]) -> Vec<PollRecord> {
-        let mut records = Vec::with_capacity(notices.len());
-        for notice in notices {
-            match self.status(&notice.reference).await {
-                Ok(report) => records.push(self.record(notice, report)),
-                Err(StatusFailure::Refused(detail)) => {
-                    let said = format!("{}: {detail}", ErrorCode::Refused.as_str());
-                    records.push(self.unchanged(notice, Some(said)));
-                }
-                Err(StatusFailure::NoSuchEndpoint) => {
-                    let said = format!(
-                        "{}: TresorPay knows no path for the status of this notice",
-                        ErrorCode::Misdirected.as_str()
-                    );
-                    records.push(self.unchanged(notice, Some(said)));
-                }
-                Err(StatusFailure::Failed { .. }) => break,
-            }
-        }
-        records
+        said.into_iter().map(record).collect()
     }
 
     fn record(&self, notice: &DueNotice, report: StatusReport) -> PollRecord {
@@ -274,7 +232,7 @@ impl Poller {
             (None, None) => format!("TresorPay says {to}"),
         };
         let (provider, pay_date, at) = (report.provider, report.pay_date, Timestamp::now());
-        let next = (to == Status::Paid && self.options.work_after_payment).then_some(at);
+        let next = self.next_of_finished(to, at);
         PollRecord {
             outbox_id: notice.outbox_id,
             reference: notice.reference.clone(),
@@ -303,35 +261,6 @@ impl Poller {
             at,
             source: Source::Poll,
         }
-    }
-
-    /// Tells the breaker.
-    fn report(&self, failure: Option<&StatusFailure>) {
-        let health = match failure {
-            None | Some(StatusFailure::Refused(_)) => Health::Good,
-            Some(StatusFailure::NoSuchEndpoint) => Health::Neutral,
-            Some(StatusFailure::Failed { pause: Some(pause), .. }) => Health::Pause(*pause),
-            Some(StatusFailure::Failed { code: ErrorCode::NoToken | ErrorCode::ShuttingDown, .. }) => {
-                Health::Neutral
-            }
-            Some(StatusFailure::Failed { code, detail, .. }) => {
-                tracing::debug!(code = code.as_str(), detail, "a status request failed");
-                Health::Bad
-            }
-        };
-        let why = match failure {
-            Some(StatusFailure::Failed { code, detail, .. }) => format!("{}: {detail}", code.as_str()),
-            None | Some(StatusFailure::Refused(_) | StatusFailure::NoSuchEndpoint) => String::new(),
-        };
-        self.pace.report_because(Side::Status, health, &why, Instant::now());
-    }
-
-    fn batches_are_known(&self) -> bool {
-        self.lock_singles().is_none_or(|until| Instant::now() >= until)
-    }
-
-    fn lock_singles(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.singles_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

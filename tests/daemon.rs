@@ -55,6 +55,10 @@ mod privacy; // nothing secret or personal leaves the database's own columns
 mod raw; // a platform written byte by byte
 #[path = "daemon/receipts.rs"]
 mod receipts; // PDF receipts
+#[path = "daemon/reconcile.rs"]
+mod reconcile; // what changes behind our back is found
+#[path = "daemon/reconcile_many.rs"]
+mod reconcile_many; // its share of the rate, kills, a hundred thousand rows
 #[path = "daemon/restore.rs"]
 mod restore; // old copies put back while no daemon runs, and what is no restore
 #[path = "daemon/restore_running.rs"]

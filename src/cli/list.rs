@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use crate::{
     cli::{
         Failure, database_settings,
-        output::{Output, time},
+        output::{Output, printable, time},
         runtime,
     },
+    clock::Timestamp,
     notice::{Amount, Status},
     settings::Sources,
     store::inspect::{Cursor, FeedRow, Inspect, ListedRow, PageRequest},
@@ -31,6 +32,9 @@ pub(crate) struct ListArgs {
     /// The feed: every transition with a greater id, oldest first. Go on with the last `id` printed
     #[arg(long, value_name = "TRANSITION_ID", value_parser = clap::value_parser!(i64).range(0..))]
     since: Option<i64>,
+    /// What reconciliation found changed at TresorPay: those transitions, then rows that are live or unknown there
+    #[arg(long, conflicts_with_all = ["before", "after"])]
+    drift: bool,
     /// At most so many [default: 50 rows; with --since all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     limit: Option<i64>,
@@ -58,8 +62,12 @@ pub(super) fn run(sources: &Sources, args: &ListArgs) -> Result<ExitCode, Failur
         let inspect = Inspect::open(&settings.database.path).await.map_err(anyhow::Error::new)?;
         let mut output = Output::stdout();
         match args.since {
-            Some(since) => feed(&inspect, args, since, &mut output).await?,
-            None => pages(&inspect, args, &mut output).await?,
+            None if !args.drift => pages(&inspect, args, &mut output).await?,
+            since => feed(&inspect, args, since.unwrap_or_default(), &mut output).await?,
+        }
+        if args.drift && args.since.is_none() {
+            let since = Timestamp::now().before(settings.reconcile.window);
+            flagged(&inspect, args, since, &mut output).await?;
         }
         output.finish()
     })?;
@@ -125,8 +133,13 @@ async fn feed(inspect: &Inspect, args: &ListArgs, since: i64, output: &mut Outpu
     let (mut after, mut left, mut first) = (since, args.limit.unwrap_or(i64::MAX), true);
     while left > 0 && !output.is_closed() {
         let limit = left.min(BATCH);
-        let rows = inspect.feed(after, args.status, limit).await.map_err(anyhow::Error::new)?;
-        print_feed(&rows, args.json, first, output)?;
+        let rows = if args.drift {
+            inspect.drift(after, args.status, limit).await
+        } else {
+            inspect.feed(after, args.status, limit).await
+        }
+        .map_err(anyhow::Error::new)?;
+        print_feed(&rows, args, first, output)?;
         let read = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let Some(last) = rows.last().filter(|_| read == limit) else { return Ok(()) };
         after = last.id;
@@ -136,11 +149,38 @@ async fn feed(inspect: &Inspect, args: &ListArgs, since: i64, output: &mut Outpu
     Ok(())
 }
 
-fn print_feed(rows: &[FeedRow], json: bool, first: bool, output: &mut Output) -> Result<(), Failure> {
-    if json {
+/// Rows that reconciliation could only flag, with what `last_error` says of them.
+async fn flagged(
+    inspect: &Inspect,
+    args: &ListArgs,
+    since: Timestamp,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut rows = inspect.flagged(since).await.map_err(anyhow::Error::new)?;
+    rows.retain(|row| args.status.is_none_or(|status| row.status == status.as_str()));
+    if args.json {
         return rows.iter().try_for_each(|row| output.json(row));
     }
-    let header = ["STATUS", "ID", "AT (UTC)", "REFERENCE", "XOF", "SOURCE", "FROM"];
+    if rows.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let error = row.last_error.as_deref().map(printable).unwrap_or_default();
+            vec![row.status.clone(), row.reference.clone(), Amount(row.net_total).to_string(), error]
+        })
+        .collect();
+    output.table(&["STATUS", "REFERENCE", "XOF", "OTHERWISE AT TRESORPAY"], &[2], &cells)
+}
+
+fn print_feed(rows: &[FeedRow], args: &ListArgs, first: bool, output: &mut Output) -> Result<(), Failure> {
+    if args.json {
+        return rows.iter().try_for_each(|row| output.json(row));
+    }
+    let what = if args.drift { "WHY" } else { "SOURCE" };
+    let header = ["STATUS", "ID", "AT (UTC)", "REFERENCE", "XOF", what, "FROM"];
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
@@ -150,7 +190,11 @@ fn print_feed(rows: &[FeedRow], json: bool, first: bool, output: &mut Output) ->
                 time(&row.at),
                 row.reference.clone().unwrap_or_else(|| format!("(deleted row {})", row.outbox_id)),
                 row.net_total.map(|total| Amount(total).to_string()).unwrap_or_default(),
-                row.source.clone(),
+                if args.drift {
+                    row.reason.as_deref().map(printable).unwrap_or_default()
+                } else {
+                    row.source.clone()
+                },
                 row.from_status.clone().unwrap_or_default(),
             ]
         })

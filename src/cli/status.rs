@@ -1,6 +1,7 @@
 //! `tresorpayd status`: how the outbox stands and what somebody should do about it.
 
 mod held; // what the running daemon says holds requests back
+mod reconciled; // when finished notices were last checked, and what was found
 mod verdict; // fine, warning or critical, and why
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -18,9 +19,10 @@ use crate::{
     settings::{Settings, Sources},
     store::{
         NextDue, StoreError,
-        inspect::{DaemonState, Doubt, Inspect, StatusCount, Summary, daemon_state},
+        inspect::{DaemonState, Doubt, Inspect, Reconciled, StatusCount, Summary, daemon_state},
     },
 };
+use reconciled::ReconciliationReport;
 use verdict::{Facts, Reason, State, judge, state_of};
 
 /// A row that became `REJECTED` this recently is worth a warning.
@@ -37,9 +39,11 @@ const MAX_SECONDS: usize = 20;
 Exit status with --exit-code: 0 nothing needs attention.
 1 warning: a row is UNCERTAIN; a PENDING row is due for more than 10 minutes; a row was REJECTED within the last day; \
 emission is paused; TresorPay fails and requests are held back; the clock is off; the WAL is above half of \
-database.max_wal; no daemon is running (and none is needed).
-2 critical: TresorPay has a second live notice for a row; rows or commands wait and no daemon is running; emission has stopped (emit.max_uncertain, \
-database.max_wal); the database cannot be used.")]
+database.max_wal; a payment was told otherwise within the last week, or a status changed before the last day; something is \
+overdue by an hour; no daemon is running (and none is needed).
+2 critical: TresorPay has a second live notice for a row; rows or commands wait and no daemon is running; emission has \
+stopped (emit.max_uncertain, database.max_wal); a finished notice has changed its status at TresorPay within the last day, \
+or is live or unknown there; the database cannot be used.")]
 pub(crate) struct StatusArgs {
     /// Exit with 0, 1 or 2, for cron and Nagios
     #[arg(long)]
@@ -96,6 +100,7 @@ struct Report {
     in_doubt: Vec<DoubtReport>,
     rejected_last_day: i64,
     open_commands: i64,
+    reconciliation: ReconciliationReport,
     /// `now`, a time, or null: nothing is `PENDING`.
     next_emission: Option<String>,
     next_poll: Option<String>,
@@ -177,7 +182,8 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
     let seconds = inspect.second_notices(MAX_SECONDS).await?;
     // Who may not read the mark is told the rest all the same.
     let mark = inspect.mark(&settings.database.mark).await.ok();
-    let reasons = judge(&Facts {
+    let found = reconciled::look(&inspect, now).await?;
+    let mut reasons = judge(&Facts {
         summary: &summary,
         mark: mark.as_ref(),
         daemon: &daemon,
@@ -188,9 +194,14 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
         max_uncertain: settings.emit.max_uncertain,
         now,
     });
+    let due = matches!(daemon, DaemonState::Running(_))
+        .then(|| reconciled::missable(&settings.reconcile.schedule, now))
+        .flatten();
+    reasons.extend(reconciled::reasons(&found, due, now));
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
     let environment = inspect.meta("environment").await?;
     let database = DatabaseReport { path: path.clone(), environment, size_bytes, wal_bytes };
-    Ok(Report { requests, ..report(summary, reasons, database, daemon, now) })
+    Ok(Report { requests, ..report(summary, reasons, database, daemon, found, now) })
 }
 
 fn report(
@@ -198,6 +209,7 @@ fn report(
     reasons: Vec<Reason>,
     database: DatabaseReport,
     daemon: DaemonState,
+    found: Reconciled,
     now: Timestamp,
 ) -> Report {
     Report {
@@ -221,6 +233,7 @@ fn report(
         in_doubt: summary.doubts.into_iter().map(doubt_report).collect(),
         rejected_last_day: summary.rejected_since,
         open_commands: summary.open_commands,
+        reconciliation: found.into(),
         next_emission: match summary.next_emission {
             NextDue::Now => Some("now".to_owned()),
             NextDue::At(at) => Some(at.to_string()),
@@ -298,6 +311,8 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     if report.open_commands > 0 {
         facts.push(("commands", format!("{} open", report.open_commands)));
     }
+    let labels = ["drift"].into_iter().chain(std::iter::repeat(""));
+    facts.extend(labels.zip(reconciled::lines(&report.reconciliation, now)));
     facts.push(("feed", format!("last transition {}", report.last_transition)));
     facts
 }

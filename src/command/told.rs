@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     clock::Timestamp,
-    notice::{Event, RemoteStatus, Status, TresorPayReference, apply},
+    notice::{DriftCode, Drifted, Recorded, Source, Status, TresorPayReference, drift},
     poll::Poller,
     store::{Drift, Ending, PollRecord, Wanted},
     tresorpay::{StatusFailure, StatusReport},
@@ -54,7 +54,7 @@ pub(super) async fn ask(poller: Arc<Poller>, rows: Vec<(Wanted, Vec<i64>)>) -> T
             None => None,
         };
         match answer {
-            Some((reference, Ok(report))) => told.take(&wanted, commands, reference, report),
+            Some((reference, Ok(report))) => told.take(&poller, &wanted, commands, reference, report),
             Some((_, Err(StatusFailure::Refused(why)))) => {
                 told.end(commands, &format!("TresorPay does not know it any more: {why}"));
             }
@@ -70,38 +70,37 @@ impl Told {
     /// Of a finished notice: the same as ever, or drift.
     fn take(
         &mut self,
+        poller: &Poller,
         wanted: &Wanted,
         commands: Vec<i64>,
         reference: TresorPayReference,
         report: StatusReport,
     ) {
-        let from = wanted.status;
-        let word = report.status.clone();
-        let to = apply(from, &Event::Reported(report.status)).unwrap_or(from);
-        if to != from {
-            let reason = format!("drift: it was {from} and TresorPay says {to}");
-            tracing::error!(
-                outbox_id = wanted.outbox_id,
-                reason,
-                "a finished notice has changed at TresorPay"
-            );
-            let (provider, pay_date) = (report.provider, report.pay_date);
-            let at = Timestamp::now();
-            let outbox_id = wanted.outbox_id;
-            self.drifts.push(Drift { outbox_id, reference, from, to, provider, pay_date, reason, at });
-            self.polls.extend(commands);
-            return;
-        }
-        match word {
-            RemoteStatus::Live => {
+        let (from, outbox_id) = (wanted.status, wanted.outbox_id);
+        let recorded = Recorded { status: from, provider: None, pay_date: None };
+        match drift(recorded, &report.status, None, None) {
+            Drifted::Not | Drifted::Payment { .. } => self.polls.extend(commands),
+            Drifted::To(to) => {
+                let at = Timestamp::now();
+                let (provider, pay_date) = (report.provider, report.pay_date);
+                let (source, next) = (Source::Command, poller.next_of_finished(to, at));
+                let reason = Drift::reason(from, to);
+                let drift =
+                    Drift { outbox_id, reference, from, to, provider, pay_date, reason, source, next, at };
+                let (code, reason) = (DriftCode::Status.as_str(), &drift.reason);
+                tracing::error!(code, outbox_id, reason, "a finished notice has changed at TresorPay");
+                self.drifts.push(drift);
+                self.polls.extend(commands);
+            }
+            Drifted::Live => {
                 let said = format!("TresorPay says that it waits to be paid, although it is {from} here");
-                tracing::error!(outbox_id = wanted.outbox_id, said, "a finished notice is live at TresorPay");
+                let code = DriftCode::Live.as_str();
+                tracing::error!(code, outbox_id, said, "a finished notice is live at TresorPay");
                 self.end(commands, &said);
             }
-            RemoteStatus::Unknown(word) => {
+            Drifted::UnknownWord(word) => {
                 self.end(commands, &format!("TresorPay says `{word}`, which is not a known status"));
             }
-            RemoteStatus::Paid | RemoteStatus::Canceled => self.polls.extend(commands),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod amount;
 mod command;
+mod drift;
 mod payload;
 mod phone;
 mod reference;
@@ -9,6 +10,7 @@ mod status;
 
 pub use amount::Amount;
 pub use command::{Action, Decision, Policy, Request, Target, UnknownAction, decide};
+pub use drift::{DriftCode, Drifted, Recorded, drift};
 pub use payload::{InvalidNotice, Notice, NoticeItem, PaymentMode, TaxPayer};
 pub use phone::wire_phone_number;
 pub use reference::{InvalidReference, TresorPayReference};

@@ -1,6 +1,7 @@
 //! When a request may leave: the one gate through which every request passes, whatever it asks for. It has slots, a
 //! rate, pauses that TresorPay asks for, and a breaker for each side.
 
+mod background; // what may leave although nobody waits for it
 mod backoff; // delays that double
 mod breaker; // one side's failures, its opening and its probes
 mod held; // what is held back, for people
@@ -17,10 +18,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::{clock::Timestamp, tresorpay::Health};
 
+pub use background::share_of;
 pub use backoff::Backoff;
 pub use held::{Held, HeldSide};
 pub use slots::Permit;
 
+use background::Background;
 use breaker::{Breaker, Change};
 use rate::Rate;
 use slots::Slots;
@@ -80,6 +83,7 @@ struct Gate {
 pub struct Pace {
     slots: Slots,
     rate: Arc<Rate>,
+    background: Arc<Background>,
     gate: Arc<Mutex<Gate>>,
     held: watch::Sender<Held>,
     max_concurrency: usize,
@@ -97,6 +101,7 @@ impl Pace {
         Self {
             slots: Slots::new(max_concurrency),
             rate: Arc::new(Rate::new(requests_per_second)),
+            background: Arc::new(Background::new(requests_per_second)),
             gate: Arc::new(Mutex::new(Gate {
                 emit: Breaker::new(breaker_failures),
                 status: Breaker::new(breaker_failures),
@@ -210,6 +215,17 @@ impl Pace {
                 }
             }
         }
+    }
+
+    /// Waits until a request that nobody waits for may leave: it takes a small share of the rate, and gives way to all
+    /// others, though not forever.
+    pub async fn background_permit(&self) -> Permit {
+        self.background.turn().await;
+        let patience = Instant::now() + background::MAX_YIELD;
+        while Instant::now() < patience && (self.rate.is_contended() || self.slots.are_taken()) {
+            tokio::time::sleep(background::YIELD).await;
+        }
+        self.status_permit().await
     }
 
     /// Waits until a request for a token may leave. It takes a slot of its own, unless `lent` says that somebody who

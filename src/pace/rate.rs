@@ -2,24 +2,32 @@
 
 use std::{
     num::NonZeroU32,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
+
+/// Somebody who had to wait this recently may be waiting still.
+const CONTENDED_FOR: Duration = Duration::from_millis(500);
 
 /// The rate limit, if there is one.
 pub(super) struct Rate {
     limiter: Option<DefaultDirectRateLimiter>,
     /// Taken and not used.
     spare: AtomicU32,
+    /// When somebody last had to wait.
+    refused: Mutex<Option<Instant>>,
 }
 
 impl Rate {
     /// `None`: no limit.
     pub(super) fn new(per_second: Option<NonZeroU32>) -> Self {
         let limiter = per_second.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        Self { limiter, spare: AtomicU32::new(0) }
+        Self { limiter, spare: AtomicU32::new(0), refused: Mutex::new(None) }
     }
 
     /// Takes one request from the limit, or says how long until there is one.
@@ -29,7 +37,19 @@ impl Rate {
         if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             return Ok(());
         }
-        limiter.check().map_err(|not_until| not_until.wait_time_from(limiter.clock().now()))
+        limiter.check().map_err(|not_until| {
+            *self.lock_refused() = Some(Instant::now());
+            not_until.wait_time_from(limiter.clock().now())
+        })
+    }
+
+    /// Whether there are more who want to send than may.
+    pub(super) fn is_contended(&self) -> bool {
+        self.lock_refused().is_some_and(|at| at.elapsed() < CONTENDED_FOR)
+    }
+
+    fn lock_refused(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives back what was taken for requests that did not come to be.
@@ -52,7 +72,9 @@ mod tests {
         let rate = Rate::new(NonZeroU32::new(2));
         assert_eq!(rate.take(), Ok(()));
         assert_eq!(rate.take(), Ok(()));
+        assert!(!rate.is_contended());
         assert!(rate.take().is_err());
+        assert!(rate.is_contended());
         rate.give_back(1);
         assert_eq!(rate.take(), Ok(()));
         assert!(rate.take().is_err());

@@ -35,6 +35,11 @@ impl Slots {
         Some(Permit { _slot: slot, _status: None })
     }
 
+    /// Whether who comes now has to wait.
+    pub(super) fn are_taken(&self) -> bool {
+        self.all.available_permits() == 0 || self.status.available_permits() == 0
+    }
+
     /// Waits for a slot, in turn with all others who wait.
     pub(super) async fn next(&self) -> Permit {
         Permit { _slot: acquire(&self.all).await, _status: None }

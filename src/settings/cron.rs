@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use chrono::Timelike;
 use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds};
+
+use crate::clock::Timestamp;
 
 /// What an expression is made of, in this order.
 const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of month", "month", "day of week"];
@@ -16,6 +19,21 @@ impl CronSchedule {
     /// The expression, six fields, as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The last time at or before `now` when it came due; `None`: it never did.
+    pub fn last_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let cron = parser().parse(&self.0).ok()?;
+        let due = cron.find_previous_occurrence(&now.to_chrono(), true).ok()?;
+        // The parser leaves the fraction of `now` in it.
+        Some(due.with_nanosecond(0)?.into())
+    }
+
+    /// The first time after `now` when it comes due.
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let cron = parser().parse(&self.0).ok()?;
+        let due = cron.find_next_occurrence(&now.to_chrono(), false).ok()?;
+        Some(due.with_nanosecond(0)?.into())
     }
 
     /// Checks `text`; the error says what is expected or what the parser found.
@@ -80,6 +98,47 @@ mod tests {
         ] {
             let error = CronSchedule::parse(text).err();
             assert!(error.as_ref().is_some_and(|error| error.contains(reason)), "{text}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_hour_that_was_missed_is_known() {
+        let at = |text: &str| Timestamp::parse(text).expect("a time");
+        for (cron, now, last, next) in [
+            (
+                "0 30 2 * * *",
+                "2026-11-24T02:30:00.000Z",
+                "2026-11-24T02:30:00.000Z",
+                "2026-11-25T02:30:00.000Z",
+            ),
+            (
+                "0 30 2 * * *",
+                "2026-11-24T02:29:59.999Z",
+                "2026-11-23T02:30:00.000Z",
+                "2026-11-24T02:30:00.000Z",
+            ),
+            (
+                "0 30 2 * * *",
+                "2026-11-24T02:30:00.400Z",
+                "2026-11-24T02:30:00.000Z",
+                "2026-11-25T02:30:00.000Z",
+            ),
+            (
+                "*/2 * * * * *",
+                "2026-11-24T02:30:01.700Z",
+                "2026-11-24T02:30:00.000Z",
+                "2026-11-24T02:30:02.000Z",
+            ),
+            (
+                "0 0 0 29 2 *",
+                "2026-11-24T02:30:01.700Z",
+                "2024-02-29T00:00:00.000Z",
+                "2028-02-29T00:00:00.000Z",
+            ),
+        ] {
+            let cron = CronSchedule::parse(cron).expect("a schedule");
+            assert_eq!(cron.last_due(at(now)), Some(at(last)), "{cron} at {now}");
+            assert_eq!(cron.next_due(at(now)), Some(at(next)), "{cron} at {now}");
         }
     }
 

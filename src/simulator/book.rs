@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Datelike, Timelike, Utc};
 
 use super::config::{OnDuplicate, OnRepeatedCancel};
-use super::ledger::{Actor, Event, Happening, Notice, NoticeStatus};
+use super::ledger::{Actor, Alteration, Event, Happening, Notice, NoticeStatus};
 use super::problem::Problem;
 use super::taxpayer;
 use super::wire::{Item, PaymentMode, TaxPayer};
@@ -196,6 +196,17 @@ impl Book {
             let (reference, callback) = (notice.reference.clone(), notice.callback.clone());
             Ok(Payment { reference, callback, amount: notice.net_total, provider })
         })
+    }
+
+    /// Changes a notice as no taxpayer and no client could.
+    pub(super) fn alter(&self, place: Place, alteration: Alteration) {
+        self.with(place, |notice| {
+            let Alteration { status, provider, pay_date } = alteration;
+            notice.status = status.unwrap_or(notice.status);
+            notice.provider = provider.or_else(|| notice.provider.take());
+            notice.pay_date = pay_date.or_else(|| notice.pay_date.take());
+            record(notice, Happening::Altered, Actor::Control, None);
+        });
     }
 
     /// Records that the client confirmed the delivery of a paid notice.

@@ -54,6 +54,11 @@ fn dispatch(site: &Arc<Site>, method: &Method, below: &str, query: &str, body: &
             site.book.cancel(place, Actor::Control).map_err(|problem| refused(&problem))?;
             notice(site, reference)
         }
+        ("POST", "alter", reference) => {
+            let place = site.find(reference).map_err(|problem| refused(&problem))?;
+            site.book.alter(place, read(body)?);
+            notice(site, reference)
+        }
         ("POST", "revoke-tokens", "") => {
             site.tokens.revoke_all();
             Ok(Answer::empty(204))

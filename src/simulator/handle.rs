@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::config::{Config, Delay, Taxpayers};
-use super::ledger::{Actor, Counters, Ledger, Notice};
+use super::ledger::{Actor, Alteration, Counters, Ledger, Notice};
 use super::problem::Problem;
 use super::rule::Rule;
 use super::server;
@@ -161,6 +161,12 @@ impl Simulator {
     pub fn cancel(&self, reference: &str) -> Result<(), Refusal> {
         let place = self.site.find(reference)?;
         Ok(self.site.book.cancel(place, Actor::Control)?)
+    }
+
+    /// Changes a notice (named as for `notice`) as no taxpayer and no client could: TresorPay changes its mind.
+    pub fn alter(&self, reference: &str, alteration: Alteration) -> Result<(), Refusal> {
+        self.site.book.alter(self.site.find(reference)?, alteration);
+        Ok(())
     }
 
     /// Makes every token so far void.

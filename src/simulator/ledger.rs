@@ -108,6 +108,18 @@ impl NoticeStatus {
     }
 }
 
+/// How TresorPay changes its mind about a notice; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alteration {
+    /// Any status, also one that no taxpayer and no client could bring about.
+    pub status: Option<NoticeStatus>,
+    /// Through whom it was paid.
+    pub provider: Option<String>,
+    /// When it was paid.
+    pub pay_date: Option<String>,
+}
+
 /// One thing that happened to a notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -132,6 +144,8 @@ pub enum Happening {
     Paid,
     /// Canceled.
     Canceled,
+    /// Changed behind the client's back, against all rules of its life.
+    Altered,
     /// Its delivery was confirmed.
     Verified,
     /// Its receipt was downloaded.

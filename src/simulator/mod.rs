@@ -40,7 +40,7 @@ pub use config::{
 };
 pub use fault::{Ending, ErrorBody, Fault, Garbage, Meanwhile, Operation};
 pub use handle::{Refusal, Simulator, StartError, start};
-pub use ledger::{Actor, Counters, Event, Happening, Ledger, Notice, NoticeStatus};
+pub use ledger::{Actor, Alteration, Counters, Event, Happening, Ledger, Notice, NoticeStatus};
 pub use rule::{Rule, RuleError};
 pub use site::Outage;
 pub use wire::{Item, PaymentMode, TaxPayer, Whole};

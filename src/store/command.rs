@@ -7,7 +7,8 @@ use super::{DueNotice, PollRecord, Settled, StoreError, json, poll, replace, res
 use crate::{
     clock::Timestamp,
     notice::{
-        Action, Decision, Event, Policy, Request, Source, Status, Target, TresorPayReference, apply, decide,
+        Action, Decision, DriftCode, Event, Policy, Request, Source, Status, Target, TresorPayReference,
+        apply, decide,
     },
 };
 
@@ -92,8 +93,19 @@ pub struct Drift {
     pub pay_date: Option<String>,
     /// Why, for the transition.
     pub reason: String,
+    /// Who found it.
+    pub source: Source,
+    /// When the daemon next acts on the row of itself; `None`: not.
+    pub next: Option<Timestamp>,
     /// When the answer came.
     pub at: Timestamp,
+}
+
+impl Drift {
+    /// Why, for the transition of a finished row.
+    pub fn reason(from: Status, to: Status) -> String {
+        format!("{}: it was {from} and TresorPay says {to}", DriftCode::Status.as_str())
+    }
 }
 
 /// The end of a command, whatever its row says by now.
@@ -138,8 +150,8 @@ const MOVE: &str = "
     WHERE id = ?1 AND status = ?2";
 
 const DRIFT: &str = "
-    UPDATE outbox SET status = ?3, status_source = ?4, status_reason = ?5, updated_at = ?6, next_attempt_at = NULL,
-                      provider = coalesce(?7, provider), pay_date = coalesce(?8, pay_date),
+    UPDATE outbox SET status = ?3, status_source = ?4, status_reason = ?5, updated_at = ?6, next_attempt_at = ?10,
+                      last_error = NULL, provider = coalesce(?7, provider), pay_date = coalesce(?8, pay_date),
                       paid_at = CASE ?3 WHEN 'PAID' THEN ?6 ELSE paid_at END,
                       canceled_at = CASE ?3 WHEN 'CANCELED' THEN ?6 ELSE canceled_at END
     WHERE id = ?1 AND status = ?2 AND tresorpay_reference = ?9";
@@ -295,7 +307,9 @@ pub(super) async fn write(
         }
         Change::Told { records, drifts, polls, endings } => {
             poll::record(conn, records).await?;
-            drift(conn, drifts).await?;
+            for told in drifts {
+                drift(conn, told).await?;
+            }
             end_polls(conn, polls, now).await?;
             end(conn, endings, now).await?;
             Ok(Vec::new())
@@ -423,23 +437,22 @@ async fn end(conn: &mut SqliteConnection, endings: &[Ending], now: Timestamp) ->
     Ok(())
 }
 
-/// Records what TresorPay told of finished rows.
-async fn drift(conn: &mut SqliteConnection, drifts: &[Drift]) -> Result<(), sqlx::Error> {
-    for drift in drifts {
-        sqlx::query(DRIFT)
-            .bind(drift.outbox_id)
-            .bind(drift.from.as_str())
-            .bind(drift.to.as_str())
-            .bind(Source::Command.as_str())
-            .bind(&drift.reason)
-            .bind(drift.at.to_string())
-            .bind(&drift.provider)
-            .bind(&drift.pay_date)
-            .bind(drift.reference.as_str())
-            .execute(&mut *conn)
-            .await?;
-    }
-    Ok(())
+/// Records what TresorPay told of a finished row, if it still is what it was; whether it was.
+pub(super) async fn drift(conn: &mut SqliteConnection, drift: &Drift) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query(DRIFT)
+        .bind(drift.outbox_id)
+        .bind(drift.from.as_str())
+        .bind(drift.to.as_str())
+        .bind(drift.source.as_str())
+        .bind(&drift.reason)
+        .bind(drift.at.to_string())
+        .bind(&drift.provider)
+        .bind(&drift.pay_date)
+        .bind(drift.reference.as_str())
+        .bind(drift.next.map(|at| at.to_string()))
+        .execute(conn)
+        .await?;
+    Ok(moved.rows_affected() > 0)
 }
 
 /// Ends the polls `ids`, once what was told is recorded.

@@ -5,6 +5,7 @@ mod file; // the files on the disk, and who holds them
 mod health; // what `check` asks
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
+mod reconciled; // what reconciliation found
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub use health::foreign_mark;
 pub(super) use health::quick_faults;
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
+pub use reconciled::Reconciled;
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
 use super::{Access, Binding, SecondNotice, StoreError, evidence, examine::damage_at, open_existing};

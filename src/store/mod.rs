@@ -19,6 +19,7 @@ mod paid;
 mod poll;
 mod queue;
 mod read;
+mod reconcile;
 mod recovery;
 mod replace;
 mod resolve;
@@ -46,6 +47,10 @@ pub use paid::{Callable, PaidCase, PaidRecord, ReceiptKept};
 pub use poll::{DueNotice, PollOutcome, PollRecord};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
+pub use reconcile::{
+    Finding, FinishedNotice, FinishedPage, Overdue, Place, RECONCILIATION, ReconcileRecord, Reconciliation,
+    Recording, Run,
+};
 pub use resolve::{Evidence, Settled};
 pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
 pub use wait::{Wait, WaitMove};

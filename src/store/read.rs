@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use sqlx::SqlitePool;
 
 use super::{
-    Callable, CancelCase, ConfirmCase, DueNotice, HintedRow, NextDue, OpenCommand, PaidCase, SecondNotice,
-    StoreError, Wait, command, confirm, doubt, evidence, paid, poll, queue, resolve, wait,
+    Callable, CancelCase, ConfirmCase, DueNotice, FinishedPage, HintedRow, NextDue, OpenCommand, Overdue,
+    PaidCase, Place, Reconciliation, SecondNotice, StoreError, Wait, command, confirm, doubt, evidence, paid,
+    poll, queue, reconcile, resolve, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -149,6 +150,26 @@ impl Reads {
     /// Rows that wait to be emitted again until after `beyond`.
     pub async fn retry_waits(&self, beyond: Timestamp) -> Result<Vec<Wait>, StoreError> {
         wait::retries(&self.pool, beyond).await
+    }
+
+    /// How far reconciliation has come; `None`: there never was one.
+    pub async fn reconciliation(&self) -> Result<Option<Reconciliation>, StoreError> {
+        reconcile::state(&self.pool).await
+    }
+
+    /// Finished notices of the place's status beyond it that were finished no later than `until`.
+    pub async fn finished_notices(
+        &self,
+        place: &Place,
+        until: &str,
+        limit: usize,
+    ) -> Result<FinishedPage, StoreError> {
+        reconcile::finished(&self.pool, place, until, limit).await
+    }
+
+    /// What should have been asked about or carried out before `before`.
+    pub async fn overdue(&self, before: Timestamp) -> Result<Overdue, StoreError> {
+        reconcile::overdue(&self.pool, before).await
     }
 
     /// The pool, for a connection of one's own.

@@ -21,13 +21,16 @@ use tokio::{
 use super::{
     AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
     DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord, PollRecord,
-    ReceiptKept, SecondNotice, Settled, Sighting, StoreError, Taken,
+    ReceiptKept, ReconcileRecord, Reconciliation, Recording, SecondNotice, Settled, Sighting, StoreError,
+    Taken,
     command::Change,
     doubt,
     error::is_passing,
     evidence::{CallbackKey, PollNow, SecondOver},
     mark::Mark,
-    poll, recovery,
+    poll,
+    reconcile::Reschedule,
+    recovery,
     replace::Corrections,
     sharing::{Pause, Sharing},
     turn::{self, Bracket},
@@ -312,6 +315,21 @@ impl Writer {
     /// Writes a key of `meta` that is the daemon's to choose.
     pub async fn publish(&self, key: &'static str, value: String) -> Result<(), StoreError> {
         self.submit(Publish { key, value }).await
+    }
+
+    /// Records what reconciliation found and how far it has come; the state as it was written, and what became of each
+    /// finding.
+    pub async fn reconcile(
+        &self,
+        record: ReconcileRecord,
+    ) -> Result<(Reconciliation, Vec<Recording>), StoreError> {
+        self.submit(record).await
+    }
+
+    /// Puts emitted notices that nobody would ask about any more back into their turn: how many, a thousand at most, or
+    /// what a trigger said against it.
+    pub async fn reschedule(&self, at: Timestamp) -> Result<Result<u64, String>, StoreError> {
+        self.submit(Reschedule { at }).await
     }
 
     async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {

@@ -7,6 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use tresorpayd::simulator::{Alteration, NoticeStatus};
+
 use crate::bench::{Bench, NAME, entry, with};
 
 fn references(rows: &[Value]) -> Vec<&str> {
@@ -158,4 +160,55 @@ async fn a_reader_may_leave() {
         .unwrap();
     assert_eq!(full.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&full.stderr).contains("stdout: No space left"));
+}
+
+/// What reconciliation found: transitions of that source, and rows that are flagged; nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_listed_and_status_tells_it() {
+    let bench = Bench::new().await;
+    bench.add(&json!(["A-1", "A-2", "A-3", "A-4"].map(entry))).exits(0);
+    let daemon = bench.daemon();
+    for reference in ["A-1", "A-2", "A-3", "A-4"] {
+        bench.until(reference, "EMITTED").await;
+        bench.sim.pay(reference, Some("WAVE")).unwrap();
+        bench.until(reference, "PAID").await;
+    }
+    drop(daemon);
+    assert_eq!(bench.run(&["list", "--drift", "--json"]).exits(0).out, "");
+    let altered = |status, provider: Option<&str>| Alteration {
+        status,
+        provider: provider.map(str::to_owned),
+        ..Alteration::default()
+    };
+    bench.sim.alter("A-1", altered(Some(NoticeStatus::Canceled), None)).unwrap();
+    bench.sim.alter("A-2", altered(None, Some("CARD"))).unwrap();
+    bench.sim.alter("A-3", altered(Some(NoticeStatus::Emitted), None)).unwrap();
+    bench.configure(&[("reconcile.schedule", "\"* * * * * *\"")]);
+    let _daemon = bench.daemon();
+    bench.until("A-1", "CANCELED").await;
+    bench.until_running().await;
+    let lines = bench.run(&["list", "--drift", "--json"]).exits(0).json_lines();
+    assert_eq!(references(&lines), ["A-1", "A-2", "A-3"], "transitions, then what is flagged");
+    assert_eq!((&lines[1]["from_status"], &lines[1]["to_status"]), (&json!("PAID"), &json!("PAID")));
+    assert_eq!(lines[1]["reason"], "drift_payment: provider WAVE -> CARD");
+    assert_eq!((&lines[0]["source"], &lines[0]["to_status"]), (&json!("reconcile"), &json!("CANCELED")));
+    assert!(lines[2]["last_error"].as_str().unwrap().starts_with("drift_live: "));
+    let only = bench.run(&["list", "--drift", "--status", "CANCELED", "--json"]).exits(0).json_lines();
+    assert_eq!(references(&only), ["A-1"]);
+    let text = bench.run(&["list", "--drift"]).exits(0).out;
+    assert!(text.contains("drift_status: it was PAID") && text.contains("OTHERWISE AT TRESORPAY"), "{text}");
+    assert!(!text.contains("A-4"));
+
+    let status = bench.run(&["status", "--json", "--exit-code"]);
+    assert_eq!(status.code, 2);
+    let told = status.json()["reconciliation"].clone();
+    assert_eq!((&told["moved_last_day"], &told["drifted_last_week"]), (&json!(1), &json!(2)), "{told}");
+    let text = bench.run(&["status"]).exits(0).out;
+    assert!(
+        text.contains(
+            "2 finished notices have changed at TresorPay within the last week: tresorpayd list --drift"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("drift     check"), "{text}");
 }

@@ -153,7 +153,7 @@ fn every_command_and_option_that_is_named_exists() {
     assert!(unnamed.is_empty(), "no page names {unnamed:?}");
 }
 
-/// The texts that `ErrorCode::as_str` gives, the two that polling writes by itself, and that of a clock that is off.
+/// The texts that `ErrorCode::as_str` gives, the two that polling writes by itself, those of drift, and that of a clock that is off.
 fn codes() -> BTreeSet<String> {
     let answer = file("src/tresorpay/answer.rs");
     let arms = between(&answer, "impl ErrorCode {", "\n}\n");
@@ -168,6 +168,13 @@ fn codes() -> BTreeSet<String> {
         codes.insert(code.to_owned());
     }
     codes.insert("clock_off".to_owned());
+    let drift = file("src/notice/drift.rs");
+    let arms = between(&drift, "const fn as_str(self)", "\n    }\n");
+    codes.extend(
+        arms.lines()
+            .filter(|line| line.contains("=> \""))
+            .map(|line| between(line, "=> \"", "\"").to_owned()),
+    );
     codes.insert(RESTORED.to_owned());
     codes
 }
@@ -191,7 +198,11 @@ fn codes_of_the_store() -> BTreeSet<String> {
 }
 
 /// Codes that no emission comes to.
-const NOT_OF_AN_EMISSION: [&str; 15] = [
+const NOT_OF_AN_EMISSION: [&str; 19] = [
+    "drift_status",
+    "drift_payment",
+    "drift_live",
+    "drift_unknown",
     "unknown_status",
     "poll_given_up",
     "nothing_live",

@@ -58,6 +58,22 @@ async fn pays_and_cancels_by_either_reference() {
 }
 
 #[tokio::test]
+async fn alters_what_nobody_else_could() {
+    let peer = Peer::default().await;
+    peer.emitted("A-1").await;
+    peer.sim.pay("A-1", Some("WAVE")).unwrap();
+    let paid = peer.sim.notice("A-1").unwrap();
+    let change = json!({"status": "CANCELED", "provider": "CARD"});
+    let got = control(&peer, Method::POST, "/alter/A-1", Some(change)).await;
+    let altered: Notice = serde_json::from_slice(&got.bytes).unwrap();
+    assert_eq!((altered.status, altered.provider.as_deref()), (NoticeStatus::Canceled, Some("CARD")));
+    assert_eq!(altered.pay_date, paid.pay_date, "what is left out stays");
+    let got = control(&peer, Method::POST, "/alter/A-1", Some(json!({"statu": "PAID"}))).await;
+    assert!(error(&got).1.contains("unknown field `statu`"));
+    assert_eq!(error(&control(&peer, Method::POST, "/alter/A-3", Some(json!({}))).await).0, 404);
+}
+
+#[tokio::test]
 async fn rules_come_and_go() {
     let peer = Peer::default().await;
     let lost = json!({"operation": "emit", "fault": "no_endpoint", "times": 1});

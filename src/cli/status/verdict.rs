@@ -45,7 +45,7 @@ impl State {
 /// One thing that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Reason {
-    severity: State,
+    pub(super) severity: State,
     pub(super) text: String,
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Inspect;
 use crate::{
+    clock::Timestamp,
     notice::Status,
     store::{Candidate, StoreError},
 };
@@ -166,7 +167,42 @@ const FEED: &str = "
     FROM transition AS t LEFT JOIN outbox AS o ON o.id = t.outbox_id
     WHERE t.id > ?1 AND (?2 IS NULL OR t.to_status = ?2) ORDER BY t.id LIMIT ?3";
 
+/// What reconciliation found: its transitions are few and have an index of their own.
+const DRIFT: &str = "
+    SELECT t.id, t.at, t.outbox_id, o.reference, t.from_status, t.to_status, t.source, t.reason, o.status, o.net_total,
+           o.tresorpay_reference, o.payment_url, o.provider, o.pay_date
+    FROM transition AS t LEFT JOIN outbox AS o ON o.id = t.outbox_id
+    WHERE t.id IN (SELECT id FROM transition INDEXED BY transition_reconciled WHERE source = 'reconcile')
+      AND t.id > ?1 AND (?2 IS NULL OR t.to_status = ?2) ORDER BY t.id LIMIT ?3";
+
+/// Finished here, and otherwise at TresorPay without a move that leads there.
+const FLAGGED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM outbox WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_finished
+                               WHERE status = 'PAID' AND updated_at >= ?1
+                               UNION ALL SELECT id FROM outbox INDEXED BY outbox_finished
+                               WHERE status = 'CANCELED' AND updated_at >= ?1)
+       AND last_error GLOB 'drift_*' ORDER BY id"
+);
+
 impl Inspect {
+    /// Rows finished since `since` that reconciliation found live or unknown at TresorPay.
+    pub async fn flagged(&self, since: Timestamp) -> Result<Vec<ListedRow>, StoreError> {
+        Ok(sqlx::query_as(FLAGGED).bind(since.to_string()).fetch_all(&self.pool).await?)
+    }
+
+    /// As [`Inspect::feed`], of what reconciliation found.
+    pub async fn drift(
+        &self,
+        after: i64,
+        to: Option<Status>,
+        limit: i64,
+    ) -> Result<Vec<FeedRow>, StoreError> {
+        let rows = sqlx::query_as(DRIFT).bind(after).bind(to.map(Status::as_str)).bind(limit);
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
     /// Every row in `status`, oldest first.
     pub(in crate::store) async fn candidates(&self, status: Status) -> Result<Vec<Candidate>, StoreError> {
         Ok(sqlx::query_as(candidates_sql(status)).fetch_all(&self.pool).await?)
