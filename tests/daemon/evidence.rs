@@ -1,6 +1,6 @@
 //! Callbacks as evidence: a notice whose emission was never answered is tied to its row, and the truth is TresorPay's.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use tresorpayd::simulator::{Fault, Meanwhile, NoticeStatus, Operation, Rule};
 
@@ -8,6 +8,7 @@ use crate::{
     audit::audit,
     callback::{call, deaf_world, path, world},
     harness::{World, holds_for, until},
+    restore::{How, inserted, put},
     rows::{Application, NewRow},
 };
 
@@ -136,8 +137,8 @@ async fn a_second_live_notice_is_the_gravest_alert() {
     until("it is told", async || alert(&daemon.log()) == 1).await;
     let line = daemon.log();
     assert!(line.contains(&first) && line.contains(&own), "{line}");
-    let (code, said) = status(&world);
-    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = world.run(&["status", "--exit-code"]).await;
+    assert_eq!(code, 2, "{said}");
     assert!(said.contains(&format!("second_live_notice: A-1 has {own}")) && said.contains(&first), "{said}");
     // It is told again at the next start, and ends with the notice.
     daemon.stop().await;
@@ -149,18 +150,42 @@ async fn a_second_live_notice_is_the_gravest_alert() {
     let mut daemon = world.start().await;
     let keys = "SELECT count(*) FROM meta WHERE key LIKE 'second_notice%'";
     until("it is over", async || app.number(keys).await == 0).await;
-    assert_eq!(status(&world).0, Some(0));
+    assert_eq!(world.run(&["status", "--exit-code"]).await.0, 0);
     daemon.stop().await;
     audit(&world, &mut app).await;
 }
 
-/// `tresorpayd status --exit-code`.
-fn status(world: &World) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tresorpayd"))
-        .args(["status", "--exit-code"])
-        .env_clear()
-        .env("TRESORPAYD__DATABASE__URL", format!("sqlite://{}", world.database().display()))
-        .output()
-        .unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+/// An old copy was accepted: callbacks of what was emitted since settle its rows, and those of rows that the copy has
+/// forgotten fit no other row that has their id now.
+#[tokio::test]
+async fn callbacks_settle_what_a_restored_copy_has_forgotten() {
+    let (world, _) = world().await;
+    world.start().await.stop().await;
+    let old = inserted(&world, &[NewRow::new("A-1")]).await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.insert(&[NewRow::new("FORGOTTEN")]).await;
+    until("both are emitted", async || app.count("EMITTED").await == 2).await;
+    let forgotten = app.row("FORGOTTEN").await.id;
+    app.close().await;
+    daemon.stop().await;
+    put(&world, &old, How::Over);
+    let (code, said) = world.run(&["accept-restore", "--yes"]).await;
+    assert_eq!(code, 0, "{said}");
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    assert_eq!(app.status("A-1").await, "UNCERTAIN");
+    app.insert(&[NewRow::new("OTHER")]).await;
+    until("the other is emitted", async || app.status("OTHER").await == "EMITTED").await;
+    let before = app.row("OTHER").await;
+    assert_eq!(before.id, forgotten, "it has the forgotten row's id");
+    world.sim.pay("FORGOTTEN", None).unwrap();
+    until("its callback is known for what it is", async || {
+        daemon.log().contains("a callback for a row that is not here")
+    })
+    .await;
+    world.sim.pay("A-1", None).unwrap();
+    until("it is paid", async || app.status("A-1").await == "PAID").await;
+    assert_eq!(app.row("OTHER").await, before);
+    daemon.stop().await;
 }
