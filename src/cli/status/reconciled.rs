@@ -123,17 +123,19 @@ pub(super) fn lines(report: &ReconciliationReport, now: Timestamp) -> Vec<String
 
 fn found(run: &Run) -> String {
     let many = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let mut text = counted(many(run.checked), "finished notice", "finished notices");
-    for (number, what) in [
+    let numbers = [
         (run.drifted, "changed"),
         (run.flagged, "live or unknown at TresorPay"),
         (run.unanswered, "not answered"),
-    ] {
-        if number > 0 {
-            text.push_str(&format!(", {number} {what}"));
-        }
-    }
-    text
+    ];
+    let mut told = vec![counted(many(run.checked), "finished notice", "finished notices")];
+    told.extend(
+        numbers
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{number} {what}")),
+    );
+    told.join(", ")
 }
 
 #[cfg(test)]
