@@ -189,6 +189,6 @@ mod tests {
         assert_eq!(judged(&with(Some(run("2026-11-22T02:30:00.000Z", 0)), None)), (State::Warning, 1));
         assert_eq!(judged(&with(Some(last), None)), (State::Ok, 0));
         let told = lines(&ReconciliationReport::from(calm), now);
-        assert_eq!(told, ["checked 7 h ago: 12 finished notices, 3 not answered"]);
+        assert_eq!(told, ["checked 7 h 18 min ago: 12 finished notices, 3 not answered"]);
     }
 }
