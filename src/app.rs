@@ -224,12 +224,7 @@ impl App {
         let paid_options = paid_options(&settings);
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (command_wake, reconcile_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let schedule = Schedule::start(vec![
-            (settings.emit.schedule.clone(), Arc::clone(&emit_wake)),
-            (settings.poll.schedule.clone(), Arc::clone(&poll_wake)),
-            (settings.reconcile.schedule.clone(), Arc::clone(&reconcile_wake)),
-        ])
-        .await?;
+        let schedule = schedule(&settings, [&emit_wake, &poll_wake, &reconcile_wake]).await?;
         let emitter = Emitter::new(
             writer.clone(),
             reads.clone(),
@@ -268,14 +263,8 @@ impl App {
             poll_options(&settings, work_after_payment),
             steps.clone(),
         ));
-        let reconciler = Reconciler::new(
-            writer.clone(),
-            reads.clone(),
-            Arc::clone(&poller),
-            pace,
-            reconcile_options(&settings),
-            steps.clone(),
-        );
+        let asks = (writer.clone(), reads.clone(), Arc::clone(&poller), pace);
+        let reconciler = reconciler(&settings, asks, steps.clone());
         let desk_options =
             DeskOptions { payment_page: settings.api.payment_page.clone(), work_after_payment };
         let desk = callbacks.as_ref().map(|callbacks| {
@@ -457,13 +446,25 @@ fn poll_options(settings: &Settings, work_after_payment: bool) -> PollOptions {
     }
 }
 
-fn reconcile_options(settings: &Settings) -> ReconcileOptions {
-    ReconcileOptions {
+/// Wakes emission, polling and reconciliation.
+async fn schedule(settings: &Settings, wakes: [&Arc<Notify>; 3]) -> Result<Schedule, AppError> {
+    let schedules = [&settings.emit.schedule, &settings.poll.schedule, &settings.reconcile.schedule];
+    let wakes = schedules.into_iter().cloned().zip(wakes.into_iter().cloned()).collect();
+    Ok(Schedule::start(wakes).await?)
+}
+
+fn reconciler(
+    settings: &Settings,
+    (writer, reads, poller, pace): (Writer, Reads, Arc<Poller>, Pace),
+    steps: ClockSteps,
+) -> Reconciler {
+    let options = ReconcileOptions {
         schedule: settings.reconcile.schedule.clone(),
         window: settings.reconcile.window,
         batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
         backoff: backoff(settings),
-    }
+    };
+    Reconciler::new(writer, reads, poller, pace, options, steps)
 }
 
 fn command_options(settings: &Settings) -> CommandOptions {

@@ -177,7 +177,8 @@ pub struct Overdue {
     pub commands: i64,
 }
 
-/// One page of a status; the index goes on to `id` by itself.
+/// One page of a status: its index entries come in this order, and those of the very millisecond of the place are passed
+/// over in the index.
 macro_rules! page {
     ($status:literal) => {
         concat!(
@@ -382,8 +383,11 @@ mod tests {
         migrate_only(&path, &binding).await.unwrap();
         let pool = open_existing(&path, Access::Read).await.unwrap();
         for (sql, wanted) in [
-            (PAID, "SEARCH outbox USING INDEX outbox_finished (status=? AND (updated_at,rowid)>(?,?)"),
-            (CANCELED, "SEARCH outbox USING INDEX outbox_finished (status=? AND (updated_at,rowid)>(?,?)"),
+            (PAID, "SEARCH outbox USING INDEX outbox_finished (status=? AND updated_at>? AND updated_at<?)"),
+            (
+                CANCELED,
+                "SEARCH outbox USING INDEX outbox_finished (status=? AND updated_at>? AND updated_at<?)",
+            ),
             (OVERDUE, "outbox_emitted (next_attempt_at>? AND next_attempt_at<?)"),
         ] {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));

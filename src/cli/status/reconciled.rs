@@ -123,17 +123,19 @@ pub(super) fn lines(report: &ReconciliationReport, now: Timestamp) -> Vec<String
 
 fn found(run: &Run) -> String {
     let many = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let mut text = counted(many(run.checked), "finished notice", "finished notices");
-    for (number, what) in [
+    let numbers = [
         (run.drifted, "changed"),
         (run.flagged, "live or unknown at TresorPay"),
         (run.unanswered, "not answered"),
-    ] {
-        if number > 0 {
-            text.push_str(&format!(", {number} {what}"));
-        }
-    }
-    text
+    ];
+    let mut told = vec![counted(many(run.checked), "finished notice", "finished notices")];
+    told.extend(
+        numbers
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{number} {what}")),
+    );
+    told.join(", ")
 }
 
 #[cfg(test)]
@@ -187,6 +189,6 @@ mod tests {
         assert_eq!(judged(&with(Some(run("2026-11-22T02:30:00.000Z", 0)), None)), (State::Warning, 1));
         assert_eq!(judged(&with(Some(last), None)), (State::Ok, 0));
         let told = lines(&ReconciliationReport::from(calm), now);
-        assert_eq!(told, ["checked 7 h ago: 12 finished notices, 3 not answered"]);
+        assert_eq!(told, ["checked 7 h 18 min ago: 12 finished notices, 3 not answered"]);
     }
 }
