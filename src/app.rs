@@ -250,6 +250,9 @@ impl App {
         spawn("command", lasting.watch(commander.run(command_wake, shutdown.clone())));
         if settings.confirm.delivery == Delivery::OnPaid {
             spawn("confirm", lasting.watch(confirmer.run(confirm_wake, shutdown.clone())));
+        } else {
+            // The writer ends once every handle to it is gone, and this is one.
+            drop(confirmer);
         }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(

@@ -77,7 +77,7 @@ impl Confirmer {
             let wait = match self.step(&shutdown).await {
                 Ok(wait) => wait,
                 Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, "the outbox cannot be read; no delivery is confirmed");
+                    tracing::warn!(%error, "the outbox cannot be read or written; a delivery is confirmed later");
                     HELD_BACK
                 }
                 Err(error) => return Err(error),
@@ -105,11 +105,19 @@ impl Confirmer {
             .take_while(|_| std::future::ready(!shutdown.is_cancelled()))
             .map(|outbox_id| self.confirm(outbox_id))
             .buffer_unordered(AT_ONCE);
-        let mut failed = false;
+        // What has begun is finished, whatever became of the others.
+        let (mut failed, mut error) = (false, None);
         while let Some(confirmation) = confirmed.next().await {
-            failed |= matches!(confirmation?, Confirmation::Failed(_));
+            match confirmation {
+                Ok(confirmation) => failed |= matches!(confirmation, Confirmation::Failed(_)),
+                Err(found) => error = error.or(Some(found)),
+            }
         }
-        Ok(if failed { HELD_BACK } else { Duration::ZERO })
+        match error {
+            Some(error) => Err(error),
+            None if failed => Ok(HELD_BACK),
+            None => Ok(Duration::ZERO),
+        }
     }
 
     /// TresorPay answers at all. A probe of its breaker is for status requests to make.
