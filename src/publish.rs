@@ -48,8 +48,14 @@ pub async fn publish(
         };
         let state = State { held: held.borrow_and_update().clone(), clock_off };
         let changed = async {
-            writer.publish(KEY, serde_json::json!(state).to_string()).await?;
+            let published = writer.publish(KEY, serde_json::json!(state).to_string()).await;
             tokio::time::sleep(INTERVAL).await;
+            match published {
+                Err(error @ StoreError::Refused(_)) => {
+                    tracing::warn!(%error, "what holds requests back cannot be written; `status` does not tell it");
+                }
+                published => published?,
+            }
             tokio::select! {
                 changed = held.changed() => changed,
                 changed = clock.changed() => changed,

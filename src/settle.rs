@@ -28,6 +28,8 @@ const LOOK_AT_ONCE: usize = 64;
 const FALLBACK_WAKE: Duration = Duration::from_secs(30);
 /// After a look at the table that failed, or that found rows which somebody else is busy with.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A row whose cancel a trigger does not let begin waits for so long, and others come first.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// The settling worker.
 pub struct Settler {
@@ -60,14 +62,14 @@ impl Settler {
         while !shutdown.is_cancelled() {
             let until = self.step().await?;
             tokio::select! {
-                Some(ended) = self.tasks.join_next() => self.ended(ended)?,
+                Some(ended) = self.tasks.join_next() => self.ended(ended).await?,
                 () = wake.notified(), if Instant::now() >= self.not_before => {}
                 () = tokio::time::sleep_until(until.into()) => {}
                 () = shutdown.cancelled() => {}
             }
         }
         while let Some(ended) = self.tasks.join_next().await {
-            self.ended(ended)?;
+            self.ended(ended).await?;
         }
         Ok(())
     }
@@ -102,7 +104,7 @@ impl Settler {
             if let Settleable::At(_) = self.doubts.settleable(outbox_id, now) {
                 // The wall clock is ahead. Dated anew, the row makes room for those behind it.
                 let next_attempt_at = Some(self.doubts.settleable_at(outbox_id, now, wall));
-                self.writer.note_doubt(DoubtNote { outbox_id, last_error: None, next_attempt_at }).await?;
+                self.note(DoubtNote { outbox_id, last_error: None, next_attempt_at }).await?;
                 continue;
             }
             if self.tasks.len() >= AT_ONCE {
@@ -120,7 +122,18 @@ impl Settler {
         })
     }
 
-    fn ended(
+    /// A row that cannot even be noted does not hold up the others.
+    async fn note(&self, note: DoubtNote) -> Result<(), StoreError> {
+        match self.writer.note_doubt(note).await {
+            Err(error @ StoreError::Refused(_)) => {
+                tracing::warn!(%error, "a row in doubt cannot be dated anew");
+                Ok(())
+            }
+            noted => noted,
+        }
+    }
+
+    async fn ended(
         &mut self,
         ended: Result<(i64, Result<CancelOutcome, StoreError>), JoinError>,
     ) -> Result<(), StoreError> {
@@ -137,6 +150,12 @@ impl Settler {
             Ok(CancelOutcome::Ended(_) | CancelOutcome::Overtaken) => {}
             Ok(CancelOutcome::NotBefore(at)) => self.not_before = self.not_before.max(at),
             Ok(CancelOutcome::Inapplicable) => self.not_before = Instant::now() + LOOK_AGAIN,
+            Err(error @ StoreError::Refused(_)) => {
+                self.not_before = Instant::now() + LOOK_AGAIN;
+                let next_attempt_at = Some(Timestamp::now().after(REFUSED_FOR));
+                self.note(DoubtNote { outbox_id, last_error: Some(error.to_string()), next_attempt_at })
+                    .await?;
+            }
             Err(error) if error.is_passing() => {
                 tracing::warn!(%error, "the outbox cannot be read; a doubt is settled later");
                 self.not_before = Instant::now() + LOOK_AGAIN;

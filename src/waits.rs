@@ -126,7 +126,12 @@ impl Waits {
 
     async fn make(&self, moves: Vec<WaitMove>) -> Result<(), StoreError> {
         for some in moves.chunks(MOVES_AT_ONCE) {
-            self.writer.move_waits(some.to_vec()).await?;
+            match self.writer.move_waits(some.to_vec()).await {
+                Err(error @ StoreError::Refused(_)) => {
+                    tracing::warn!(%error, rows = some.len(), "waits cannot be moved; they are as they were");
+                }
+                moved => moved?,
+            }
         }
         Ok(())
     }

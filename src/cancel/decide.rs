@@ -68,7 +68,11 @@ impl Facts<'_> {
             }
             (_, _) if self.case.proven => self.held(
                 ErrorCode::Unproven,
-                "TresorPay says canceled, as it did before this emission; that does not tell what became of it",
+                if self.case.restored {
+                    "TresorPay says canceled, and of which notice nobody can tell: a copy of the database was restored"
+                } else {
+                    "TresorPay says canceled, as it did before this emission; that does not tell what became of it"
+                },
             ),
             (_, _) => self.proven(&words(named)),
         }
@@ -81,7 +85,12 @@ impl Facts<'_> {
             Status::Emitted => self.stays(Some(self.at)),
             _ if self.case.proven => self.held(
                 ErrorCode::Unproven,
-                "TresorPay knows no notice of this reference, as after the first cancel; that proves it only once",
+                if self.case.restored {
+                    "TresorPay knows no notice of this reference with these codes; a copy of the database was restored, and \
+                     with which it was sent since nobody can tell"
+                } else {
+                    "TresorPay knows no notice of this reference, as after the first cancel; that proves it only once"
+                },
             ),
             _ => self.proven("TresorPay knows no notice of this reference"),
         }

@@ -122,8 +122,11 @@ impl Canceler {
         let Some(case) = self.reads.cancel_case(outbox_id).await? else {
             return Ok(CancelOutcome::Inapplicable);
         };
-        let fits = case.status == Status::Uncertain
-            || (case.status == Status::Emitted && purpose == Purpose::Cancel);
+        let fits = match purpose {
+            // What was sent in the time that a restore has lost, and with which codes, no cancel can tell.
+            Purpose::Settle => case.status == Status::Uncertain && !case.restored,
+            Purpose::Cancel => matches!(case.status, Status::Uncertain | Status::Emitted),
+        };
         if !fits || case.open {
             return Ok(CancelOutcome::Inapplicable);
         }

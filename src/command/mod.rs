@@ -147,20 +147,42 @@ impl Commander {
                 () = wake.notified() => self.has_news().await,
                 () = tokio::time::sleep_until(next.into()) => true,
                 Some(told) = self.asking.join_next() => {
-                    self.record(joined(told)).await?;
+                    let recorded = self.record(joined(told)).await;
+                    self.survive(recorded)?;
                     false
                 }
                 Some(answered) = self.changing.join_next() => {
-                    let look = self.answer(joined(answered)).await?;
-                    self.change().await?;
+                    let look = match self.answer(joined(answered)).await {
+                        Ok(look) => look,
+                        Err(error) => {
+                            self.survive(Err(error))?;
+                            true
+                        }
+                    };
+                    let changed = self.change().await;
+                    self.survive(changed)?;
                     look
                 }
             };
         }
         while let Some(answered) = self.changing.join_next().await {
-            self.answer(joined(answered)).await?;
+            let answered = self.answer(joined(answered)).await.map(drop);
+            self.survive(answered)?;
         }
         Ok(())
+    }
+
+    /// What could not be written for now leaves its command open: it is looked at again.
+    fn survive(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
+        match written {
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "what became of a command cannot be written; it is asked again");
+                self.failures = self.failures.saturating_add(1);
+                self.ask_at = Instant::now() + self.options.backoff.delay(self.failures);
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// Looks at everything that is open; how long until the next look.
@@ -172,7 +194,7 @@ impl Commander {
             Ok(Look::Waiting) => Ok(LOOK_AGAIN.max(start.elapsed() * LOOK_SHARE)),
             Ok(Look::Again) => Ok(Duration::ZERO),
             Err(error) if error.is_passing() => {
-                tracing::warn!(%error, "the commands cannot be read; none is carried out");
+                tracing::warn!(%error, "the commands cannot be read or written; none is carried out");
                 Ok(LOOK_AGAIN)
             }
             Err(error) => Err(error),
@@ -228,7 +250,14 @@ impl Commander {
         }
         let mut after = 0;
         loop {
-            let (last, changed) = self.writer.advance_corrections(after).await?;
+            let (last, changed) = match self.writer.advance_corrections(after).await {
+                // Commands are carried out all the same.
+                Err(error @ StoreError::Refused(_)) => {
+                    tracing::warn!(%error, "what corrections replace cannot be canceled");
+                    return Ok(());
+                }
+                advanced => advanced?,
+            };
             if changed {
                 self.wake_emit.notify_one();
             }
@@ -257,7 +286,15 @@ impl Commander {
         if local.is_empty() && settled.is_empty() {
             return Ok(Look::Waiting);
         }
-        let ended = self.writer.carry_out(local, settled, self.options.policy).await?;
+        let carried = self.writer.carry_out(local.clone(), settled.clone(), self.options.policy).await;
+        let ended = match carried {
+            Err(StoreError::Refused(_)) => {
+                // What is refused stays open, and is not decided anew at once.
+                expected = 0;
+                self.carry_out_singly(local, settled).await?
+            }
+            carried => carried?,
+        };
         for end in &ended {
             self.later.remove(&end.command_id);
             log(end);
@@ -266,6 +303,27 @@ impl Commander {
             self.wake_emit.notify_one();
         }
         Ok(if ended.len() < expected { Look::Again } else { Look::Waiting })
+    }
+
+    /// Carries out what the database takes; each of the others says what it waits for.
+    async fn carry_out_singly(
+        &self,
+        local: Vec<i64>,
+        settled: Vec<Settled>,
+    ) -> Result<Vec<Ended>, StoreError> {
+        let mut ended = Vec::new();
+        let locals = local.into_iter().map(|id| (id, vec![id], Vec::new()));
+        let words = settled.into_iter().map(|word| (word.command_id, Vec::new(), vec![word]));
+        for (id, local, settled) in locals.chain(words) {
+            match self.writer.carry_out(local, settled, self.options.policy).await {
+                Ok(some) => ended.extend(some),
+                Err(error @ StoreError::Refused(_)) => {
+                    self.writer.commands_wait(vec![id], format!("waits: {error}")).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ended)
     }
 
     /// The row's doubt, if it is old enough to be ended by a word. The last request was read before the clock is asked: one
@@ -318,7 +376,9 @@ impl Commander {
                 too_early.push(wanted.command_id);
                 continue;
             }
-            self.changed.insert(wanted.outbox_id);
+            if starting.iter().any(|other: &Wanted| other.outbox_id == wanted.outbox_id) {
+                continue;
+            }
             free -= 1;
             starting.push(wanted);
         }
@@ -336,6 +396,7 @@ impl Commander {
         }
         for wanted in starting {
             self.busy.insert(wanted.command_id);
+            self.changed.insert(wanted.outbox_id);
             let tools = Arc::clone(&self.tools);
             self.changing.spawn(async move { (wanted.clone(), change::change(tools, wanted).await) });
         }
@@ -348,7 +409,11 @@ impl Commander {
         self.busy.remove(&command_id);
         self.changed.remove(&outbox_id);
         let failures = self.later.remove(&command_id).map_or(0, |(failures, _)| failures);
-        let (refused, detail) = match answer? {
+        let answer = match answer {
+            Err(error) if error.is_passing() => Answer::Later(None, format!("waits: {error}")),
+            answer => answer?,
+        };
+        let (refused, detail) = match answer {
             Answer::Done(detail) => (false, detail),
             Answer::Refused(detail) => (true, detail),
             Answer::Look => return Ok(true),

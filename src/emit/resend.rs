@@ -65,9 +65,14 @@ impl Resends {
                 Some(why) => {
                     tracing::warn!(outbox_id, why, "it is not sent again");
                     let last_error = Some(why);
-                    self.writer
-                        .note_doubt(DoubtNote { outbox_id, last_error, next_attempt_at: None })
-                        .await?;
+                    let note = DoubtNote { outbox_id, last_error, next_attempt_at: None };
+                    match self.writer.note_doubt(note).await {
+                        // It does not hold up the others.
+                        Err(error @ StoreError::Refused(_)) => {
+                            tracing::warn!(%error, outbox_id, "that cannot be noted");
+                        }
+                        noted => noted?,
+                    }
                 }
             }
         }

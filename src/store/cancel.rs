@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use super::{
     SentTo,
     evidence::{self, Adoption},
-    writer::{Operation, open_attempt},
+    writer::{Answered, Operation, open_attempt},
 };
 use crate::{
     clock::Timestamp,
@@ -123,6 +123,15 @@ impl Operation for CancelRecord {
         _again: Option<i64>,
     ) -> Result<Option<AfterCancel>, sqlx::Error> {
         end(conn, self).await
+    }
+
+    fn answered(&self) -> Option<Answered<'_>> {
+        Some(Answered {
+            outbox_id: self.outbox_id,
+            attempt_id: self.attempt_id,
+            code: self.code,
+            tresorpay_reference: self.tresorpay_reference.as_ref(),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::{FromRow, SqliteConnection, SqlitePool};
 
 use super::{
     StoreError,
-    writer::{Operation, open_attempt},
+    writer::{Answered, Operation, open_attempt},
 };
 use crate::{
     clock::Timestamp,
@@ -85,6 +85,15 @@ impl Operation for ConfirmRecord {
 
     async fn carry_out(&self, conn: &mut SqliteConnection, _again: Option<i64>) -> Result<(), sqlx::Error> {
         end(conn, self).await
+    }
+
+    fn answered(&self) -> Option<Answered<'_>> {
+        Some(Answered {
+            outbox_id: self.outbox_id,
+            attempt_id: self.attempt_id,
+            code: self.code,
+            tresorpay_reference: None,
+        })
     }
 }
 

@@ -55,8 +55,10 @@ pub struct CancelCase {
     pub sent_to: Vec<SentTo>,
     /// A request for it is under way.
     pub open: bool,
-    /// A cancel has proven once that nothing live was left.
+    /// A cancel has proven once that nothing live was left, or may have: it was there before an accepted restore.
     pub proven: bool,
+    /// It is in doubt since a copy was restored: what was sent in the time that is lost, and where to, nobody knows.
+    pub restored: bool,
     /// TresorPay's references that were seen canceled for this row.
     pub canceled: Vec<String>,
     /// Cancels since its last emission: how often it was tried in vain.
@@ -74,6 +76,8 @@ struct OutboxColumns {
     tax_payer: String,
     items: String,
     authorized_payment_modes: Option<String>,
+    outlived_restore: bool,
+    restored: bool,
 }
 
 #[derive(FromRow)]
@@ -87,23 +91,53 @@ struct AttemptColumns {
     tresorpay_reference: Option<String>,
 }
 
-const ROW: &str = "
+/// Whether one of a row's transitions, by default the last, is from before the last accepted restore.
+macro_rules! restored {
+    ($which:literal) => {
+        concat!(
+            "coalesce((SELECT ",
+            $which,
+            "(id) FROM transition INDEXED BY transition_outbox WHERE outbox_id = outbox.id)
+                 <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'restored_until'), 0)"
+        )
+    };
+    () => {
+        restored!("max")
+    };
+}
+
+const ROW: &str = concat!(
+    "
     SELECT reference, status, code_client, code_structure, attempts, tresorpay_reference, tax_payer, items,
-           authorized_payment_modes
-    FROM outbox WHERE id = ?1";
+           authorized_payment_modes, ",
+    restored!("min"),
+    " AS outlived_restore, ",
+    restored!(),
+    " AS restored
+    FROM outbox WHERE id = ?1"
+);
 
 const ATTEMPTS: &str = "
     SELECT operation, code_client, code_structure, base_url, phase, outcome, tresorpay_reference
     FROM attempt INDEXED BY attempt_outbox WHERE outbox_id = ?1 ORDER BY id";
 
-/// Rows whose time has come by the wall clock; whether it has by the monotonic one, the caller asks.
-const DUE: &str = "
+/// Rows whose time has come by the wall clock; whether it has by the monotonic one, the caller asks. A cancel asked for by
+/// command dates those of a restore too, and they are held all the same.
+const DUE: &str = concat!(
+    "
     SELECT id FROM outbox INDEXED BY outbox_uncertain
-    WHERE status = 'UNCERTAIN' AND next_attempt_at <= ?1 ORDER BY next_attempt_at LIMIT ?2 + 0";
+    WHERE status = 'UNCERTAIN' AND next_attempt_at <= ?1 AND NOT ",
+    restored!(),
+    " ORDER BY next_attempt_at LIMIT ?2 + 0"
+);
 
-const NEXT: &str = "
+const NEXT: &str = concat!(
+    "
     SELECT next_attempt_at FROM outbox INDEXED BY outbox_uncertain
-    WHERE status = 'UNCERTAIN' AND next_attempt_at IS NOT NULL ORDER BY next_attempt_at LIMIT 1";
+    WHERE status = 'UNCERTAIN' AND next_attempt_at IS NOT NULL AND NOT ",
+    restored!(),
+    " ORDER BY next_attempt_at LIMIT 1"
+);
 
 const HOLD_ALL: &str = "
     UPDATE outbox SET next_attempt_at = NULL
@@ -111,13 +145,17 @@ const HOLD_ALL: &str = "
                  WHERE status = 'UNCERTAIN' AND next_attempt_at IS NOT NULL)";
 
 /// What is held for a reason that this policy does not overcome stays held.
-const DATE_ALL: &str = "
+const DATE_ALL: &str = concat!(
+    "
     UPDATE outbox SET next_attempt_at = ?1
     WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_uncertain
-                 WHERE status = 'UNCERTAIN'
+                 WHERE status = 'UNCERTAIN' AND NOT ",
+    restored!(),
+    "
                    AND (next_attempt_at IS NOT NULL OR last_error IS NULL
                         OR substr(last_error, 1, instr(last_error || ':', ':') - 1)
-                           NOT IN (SELECT value FROM json_each(?2))))";
+                           NOT IN (SELECT value FROM json_each(?2))))"
+);
 
 /// Dates every row in doubt as `policy` says: after a restart its time counts from the restart.
 pub(super) async fn date_all(conn: &mut SqliteConnection, policy: DoubtPolicy) -> Result<(), sqlx::Error> {
@@ -210,7 +248,8 @@ fn assemble(
         authorized_payment_modes: row.authorized_payment_modes,
         sent_to: Vec::new(),
         open: false,
-        proven: false,
+        proven: row.outlived_restore,
+        restored: row.restored,
         canceled: Vec::new(),
         tries: 0,
     };
@@ -281,6 +320,8 @@ mod tests {
             tax_payer: "{}".to_owned(),
             items: "[]".to_owned(),
             authorized_payment_modes: None,
+            outlived_restore: false,
+            restored: false,
         };
         assemble(7, row, attempts).unwrap()
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::writer::Answered;
 use crate::{
     clock::Timestamp,
     notice::{Status, TresorPayReference},
@@ -117,13 +118,13 @@ impl EmissionRecord {
     /// Names, in the log, an answer that could not be recorded: its row is `UNCERTAIN` at the next start, and this is
     /// what an operator needs to settle it.
     pub fn tell_unrecorded(&self) {
-        tracing::error!(
-            attempt = self.attempt_id,
-            outbox_id = self.outbox_id,
-            outcome = self.code.as_str(),
-            tresorpay_reference = self.tresorpay_reference.as_ref().map(TresorPayReference::as_str),
-            "an answer could not be recorded"
-        );
+        let answered = Answered {
+            outbox_id: self.outbox_id,
+            attempt_id: self.attempt_id,
+            code: self.code,
+            tresorpay_reference: self.tresorpay_reference.as_ref(),
+        };
+        answered.tell_unrecorded();
     }
 
     /// `last_error`: NULL when all is well.

@@ -142,6 +142,9 @@ pub enum StoreError {
         /// What is wrong.
         why: String,
     },
+    /// A rule of the schema or a trigger of an application's refuses this one write; the database takes others.
+    #[error("trigger_refused: {0}")]
+    Refused(String),
     /// A write that failed for good, in the words of the error that ended the writer.
     #[error("{0}")]
     Failed(String),
@@ -160,9 +163,13 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
-    /// Waiting may help: the database is locked, full or out of reach.
+    /// Waiting may help: the database is locked, full or out of reach, or a trigger refuses what was asked.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if is_passing(error))
+        match self {
+            Self::Refused(_) => true,
+            Self::Sqlite(error) => is_passing(error),
+            _ => false,
+        }
     }
 
     /// A rule of the schema, or a trigger, said no.
@@ -188,6 +195,7 @@ impl StoreError {
             | Self::Mark { .. }
             | Self::Pragma { .. }
             | Self::Row { .. }
+            | Self::Refused(_)
             | Self::Failed(_)
             | Self::Stopped => false,
         }

@@ -201,6 +201,16 @@ const DOUBT: &str = "
         UNION ALL
         SELECT id FROM outbox INDEXED BY outbox_finished WHERE status = 'REJECTED' AND anonymised_at IS NULL)";
 
+/// What was in doubt already may have been settled and sent again since.
+const KEEP_IN_DOUBT: &str = "
+    UPDATE outbox SET last_error = ?1, next_attempt_at = NULL
+    WHERE id IN (SELECT id FROM outbox INDEXED BY outbox_uncertain WHERE status = 'UNCERTAIN')";
+
+/// Until the next transition of its own, a row is in doubt for the restore's sake, and no policy settles it.
+const RESTORED_UNTIL: &str = "
+    INSERT INTO meta (key, value) SELECT 'restored_until', CAST(coalesce(max(id), 0) AS TEXT) FROM transition WHERE true
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
 const REFUSE_COMMANDS: &str = "
     UPDATE command SET done_at = ?1, outcome = 'refused', detail = ?2
     WHERE done_at IS NULL AND action IN ('retry', 'resolve-not-emitted')";
@@ -215,6 +225,8 @@ async fn put_in_doubt(conn: &mut SqliteConnection) -> Result<Accepted, StoreErro
         .execute(&mut *tx)
         .await?
         .rows_affected();
+    sqlx::query(KEEP_IN_DOUBT).bind(REASON).execute(&mut *tx).await?;
+    sqlx::query(RESTORED_UNTIL).execute(&mut *tx).await?;
     sqlx::query(CLOSE_ATTEMPTS).bind(ErrorCode::Interrupted.as_str()).execute(&mut *tx).await?;
     let commands =
         sqlx::query(REFUSE_COMMANDS).bind(&now).bind(REFUSED).execute(&mut *tx).await?.rows_affected();

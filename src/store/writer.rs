@@ -6,6 +6,7 @@ mod refused; // what a rule or a trigger does not let in
 mod trouble; // when to try again, and what the log says
 mod unseen; // commits that failed and may be there all the same
 mod wal; // how large the WAL may grow
+mod write; // what it is asked to write
 
 #[cfg(test)]
 mod tests;
@@ -24,146 +25,29 @@ use super::{
     ReceiptKept, ReconcileRecord, Reconciliation, Recording, SecondNotice, Settled, Sighting, StoreError,
     Taken,
     command::Change,
-    doubt,
     error::is_passing,
     evidence::{CallbackKey, PollNow, SecondOver},
     mark::Mark,
-    poll,
     reconcile::Reschedule,
-    recovery,
     replace::Corrections,
     sharing::{Pause, Sharing},
-    turn::{self, Bracket},
+    turn::Bracket,
     wait::{Publish, WaitMove},
 };
 use crate::{clock::Timestamp, notice::Policy};
-pub(super) use operation::Operation;
-use operation::{Asked, Job};
+use operation::Asked;
+pub(super) use operation::{Answered, Operation};
 use refused::Waiting;
 use trouble::Trouble;
 pub(super) use unseen::open_attempt;
 pub(crate) use wal::TOLD_SHARE;
 use wal::Wal;
+use write::{EmitTurn, Reply, Write, attempts, fail, give_up};
 
 /// Writes waiting for their turn; a full queue makes callers wait.
 const QUEUE: usize = 64;
 /// The mark's fsync may trail its writes by this much.
 const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
-
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// Answers to record and rows to take, in one commit.
-#[derive(Default)]
-struct EmitTurn {
-    records: Vec<EmissionRecord>,
-    claim: Option<Claim>,
-    claimed: Vec<ClaimedRow>,
-    /// Rows that a commit took whose end nobody saw: they are this turn's claim.
-    unseen: Vec<ClaimedRow>,
-}
-
-/// One caller's write.
-enum Write {
-    EmitTurn { turn: EmitTurn, reply: Reply<Vec<ClaimedRow>> },
-    Polls { records: Vec<PollRecord>, reply: Reply<usize> },
-    Recover { now: Timestamp, policy: DoubtPolicy, moved: u64, reply: Reply<u64> },
-    Other(Box<dyn Job>),
-}
-
-impl Write {
-    /// Applies it as its part of the group's transaction; may be applied again if the group is rolled back.
-    async fn apply(&mut self, conn: &mut SqliteConnection, bracket: Bracket) -> Result<(), sqlx::Error> {
-        if let Self::EmitTurn { turn, .. } = self {
-            let claim = turn.claim.as_ref().filter(|_| turn.unseen.is_empty());
-            turn.claimed = turn::turn(conn, &turn.records, claim, bracket).await?;
-            turn.claimed.extend_from_slice(&turn.unseen);
-            return Ok(());
-        }
-        if bracket.begin {
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut *conn).await?;
-        }
-        match self {
-            Self::EmitTurn { .. } => {}
-            Self::Polls { records, .. } => poll::record(conn, records).await?,
-            Self::Recover { now, policy, moved, .. } => {
-                // If an earlier try was committed after all, this one finds none of its rows.
-                *moved = recovery::recover(conn, *now).await?.max(*moved);
-                doubt::date_all(conn, *policy).await?;
-            }
-            Self::Other(job) => job.carry_out(conn, bracket.again).await?,
-        }
-        if bracket.commit {
-            sqlx::query("COMMIT").execute(conn).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes out what the schema refuses and the contract has an answer for; whether that changed anything.
-    async fn yield_to_constraint(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        match self {
-            Self::EmitTurn { turn, .. } => turn::doubt_foreign_references(conn, &mut turn.records).await,
-            Self::Polls { .. } | Self::Recover { .. } | Self::Other(_) => Ok(false),
-        }
-    }
-
-    /// The first and the last attempt that this write started.
-    fn attempts(&self) -> Option<(i64, i64)> {
-        match self {
-            Self::EmitTurn { turn, .. } => {
-                let started = || turn.claimed.iter().map(|row| row.attempt_id);
-                started().min().zip(started().max())
-            }
-            Self::Other(job) => job.started().map(|attempt| (attempt, attempt)),
-            Self::Polls { .. } | Self::Recover { .. } => None,
-        }
-    }
-
-    /// It is tried again, maybe much later.
-    fn renew(&mut self, now: Timestamp) {
-        if let Self::EmitTurn { turn: EmitTurn { claim: Some(claim), .. }, .. } = self {
-            claim.now = now;
-        }
-    }
-
-    /// Takes over, of `unseen`, as many rows as it would claim.
-    fn take_over(&mut self, unseen: &mut Vec<ClaimedRow>) {
-        if let Self::EmitTurn { turn, .. } = self {
-            let most = turn.claim.as_ref().map_or(0, |claim| claim.limit).min(unseen.len());
-            turn.unseen = unseen.drain(..most).collect();
-        }
-    }
-
-    /// Claims nothing; whether nothing is left to write.
-    fn give_up_claim(&mut self) -> bool {
-        match self {
-            Self::EmitTurn { turn, .. } => {
-                turn.claim = None;
-                turn.claimed.clear();
-                turn.records.is_empty()
-            }
-            Self::Polls { .. } | Self::Recover { .. } | Self::Other(_) => false,
-        }
-    }
-
-    /// Names, for the log, the answers that will not be recorded.
-    fn tell_unrecorded(&self) {
-        match self {
-            Self::EmitTurn { turn, .. } => turn.records.iter().for_each(EmissionRecord::tell_unrecorded),
-            Self::Other(job) => job.tell_unrecorded(),
-            Self::Polls { .. } | Self::Recover { .. } => {}
-        }
-    }
-
-    /// Answers the caller, who may have gone.
-    fn answer(self, result: Result<(), StoreError>) {
-        match self {
-            Self::EmitTurn { turn, reply } => drop(reply.send(result.map(|()| turn.claimed))),
-            Self::Polls { records, reply } => drop(reply.send(result.map(|()| records.len()))),
-            Self::Recover { moved, reply, .. } => drop(reply.send(result.map(|()| moved))),
-            Self::Other(job) => job.answer(result),
-        }
-    }
-}
 
 /// A handle to the writer's task; cheap to clone. The task ends when every handle is gone.
 #[derive(Clone)]
@@ -343,26 +227,6 @@ impl Writer {
     }
 }
 
-/// The first and the last attempt that `group` started.
-fn attempts(group: &[Write]) -> Option<(i64, i64)> {
-    let started = || group.iter().filter_map(Write::attempts);
-    started().map(|(first, _)| first).min().zip(started().map(|(_, last)| last).max())
-}
-
-/// Tells the callers of `group` why they get nothing, and the log which answers are not recorded.
-fn give_up(group: Vec<Write>, error: StoreError) -> StoreError {
-    group.iter().for_each(Write::tell_unrecorded);
-    fail(group, error)
-}
-
-/// Tells the callers of `group` why they get nothing.
-fn fail(group: Vec<Write>, error: StoreError) -> StoreError {
-    for write in group {
-        write.answer(Err(StoreError::Failed(error.to_string())));
-    }
-    error
-}
-
 /// The file that a writer writes, and how.
 pub(super) struct WriterFile {
     pub(super) path: PathBuf,
@@ -411,7 +275,15 @@ impl WriterTask {
         }
     }
 
-    async fn run(mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
+    async fn run(mut self, inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
+        let ended = self.work(inbox).await;
+        if ended.is_err() {
+            self.waiting.tell_unrecorded();
+        }
+        ended
+    }
+
+    async fn work(&mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
             let sync_at = self.mark_synced + MARK_SYNC_EVERY;
@@ -450,7 +322,7 @@ impl WriterTask {
     }
 
     /// Every handle is gone.
-    async fn close(mut self) -> Result<(), StoreError> {
+    async fn close(&mut self) -> Result<(), StoreError> {
         self.sync_mark().await;
         if let Some(mut conn) = self.conn.take() {
             // An old copy of the file alone, put back later, must find no newer WAL beside it.

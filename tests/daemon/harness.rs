@@ -300,10 +300,11 @@ impl Daemon {
         assert_eq!(self.ended(DEADLINE).await, Err(9), "killed by another signal");
     }
 
-    /// SIGTERM, and an orderly end.
+    /// SIGTERM, and an orderly end, not only once `shutdown.grace` is over.
     pub(crate) async fn stop(&mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.ended(DEADLINE).await, Ok(0), "it did not end in order:\n{}", self.log());
+        assert!(!self.log().contains("shutdown.grace is over"), "{}", self.log());
     }
 
     /// Waits for its end: the exit status, or the signal that ended it.

@@ -3,12 +3,12 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use tresorpayd::simulator::{Fault, Operation, Rule};
+use tresorpayd::simulator::{Config, ErrorBody, Fault, Operation, Rule};
 
 use crate::{
     audit::audit,
     harness::{DEADLINE, World, case, each, holds_for, until},
-    rows::{NewRow, bulk},
+    rows::{Application, NewRow, bulk},
 };
 
 /// As systemd is told not to restart it.
@@ -369,4 +369,75 @@ async fn what_is_no_restore_is_no_alarm() {
         case("rows inserted meanwhile", no_alarm(false, inserted_meanwhile)),
     ])
     .await;
+}
+
+/// What was sent in the time that is lost, and with which codes, nobody knows: no cancel proves anything, whatever the row
+/// had been through when the copy was made. Only a person's word ends such a doubt.
+async fn no_policy_settles_it(policy: &'static str) {
+    let other_codes = vec![("APP-DEMO".to_owned(), "OTHER".to_owned())];
+    let mut world = World::with(Config { other_codes, ..Config::default() }).await;
+    world.set("api.request_timeout", "1s").set("api.breaker_failures", "100");
+    let (code, processed, body) = (400, false, ErrorBody::default());
+    let refusal = Fault::Status { code, processed, retry_after: None, body, message: None, title: None };
+    world.sim.add_fault(Rule::always(Operation::Emit, Fault::Lost { processed: true }).reference("DOUBT"));
+    world.sim.add_fault(Rule::once(Operation::Emit, refusal).reference("HARMLESS"));
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.insert(&[NewRow::new("DOUBT"), NewRow::new("HARMLESS")]).await;
+    until("one is in doubt", async || app.status("DOUBT").await == "UNCERTAIN").await;
+    until("one is refused", async || app.status("HARMLESS").await == "REJECTED").await;
+    app.close().await;
+    daemon.stop().await;
+    let old = inserted(&world, &[NewRow::new("NEVER")]).await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    until("it is emitted", async || app.status("NEVER").await == "EMITTED").await;
+    assert_eq!(app.command("HARMLESS", "retry").await.0, "done");
+    until("it is emitted", async || app.status("HARMLESS").await == "EMITTED").await;
+    app.close().await;
+    daemon.stop().await;
+    let emissions = world.emissions();
+    put(&world, &old, How::Over);
+    assert_eq!(world.run(&["accept-restore", "--yes"]).await.0, 0);
+
+    world.set("emit.on_uncertain", policy).set("emit.settle_after", "500ms");
+    // Other codes than those that were sent and are lost.
+    world.set("notice.code_structure", "OTHER");
+    let held = async |app: &mut Application| {
+        for reference in ["DOUBT", "HARMLESS", "NEVER"] {
+            let row = app.row(reference).await;
+            assert_eq!((&*row.status, &row.next_attempt_at), ("UNCERTAIN", &None), "{row:?}");
+            assert!(row.last_error.as_deref().unwrap().starts_with("restored: "), "{row:?}");
+        }
+    };
+    for _ in 0..2 {
+        let mut daemon = world.start().await;
+        let mut app = world.application().await;
+        holds_for(Duration::from_secs(2), "nothing leaves", async || {
+            world.cancels() == 0 && world.emissions() == emissions
+        })
+        .await;
+        held(&mut app).await;
+        app.close().await;
+        daemon.stop().await;
+    }
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    // A cancel that is asked for leaves; that TresorPay knows nothing under these codes proves nothing.
+    let (outcome, detail) = app.command("NEVER", "cancel").await;
+    assert!(outcome == "refused" && detail.contains("restored"), "{outcome}: {detail}");
+    assert_eq!((world.cancels(), app.status("NEVER").await.as_str()), (1, "UNCERTAIN"));
+    app.insert(&[NewRow::new("NEXT")]).await;
+    until("others go on", async || app.status("NEXT").await == "EMITTED").await;
+    holds_for(Duration::from_secs(1), "it is held all the same", async || {
+        world.cancels() == 1 && world.emissions() == emissions + 1
+    })
+    .await;
+    daemon.stop().await;
+    assert!(world.sim.ledger().billed_twice().is_empty());
+}
+
+#[tokio::test]
+async fn no_policy_settles_what_a_restore_put_in_doubt() {
+    each(["cancel", "resend"].map(|policy| case(policy, no_policy_settles_it(policy)))).await;
 }

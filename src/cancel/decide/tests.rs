@@ -21,6 +21,7 @@ fn case(status: Status) -> CancelCase {
         sent_to: Vec::new(),
         open: false,
         proven: false,
+        restored: false,
         canceled: Vec::new(),
         tries: 0,
     }

@@ -4,7 +4,29 @@ use futures_util::{FutureExt, future::BoxFuture};
 use sqlx::SqliteConnection;
 
 use super::Reply;
-use crate::store::StoreError;
+use crate::{notice::TresorPayReference, store::StoreError, tresorpay::ErrorCode};
+
+/// What TresorPay answered to a request that was committed to leave. Until it is recorded it is in memory only.
+pub(in crate::store) struct Answered<'a> {
+    pub(in crate::store) outbox_id: i64,
+    pub(in crate::store) attempt_id: i64,
+    pub(in crate::store) code: ErrorCode,
+    pub(in crate::store) tresorpay_reference: Option<&'a TresorPayReference>,
+}
+
+impl Answered<'_> {
+    /// Names it in the log, since it cannot be recorded: its row will be in doubt, and this is what an operator needs to
+    /// settle it.
+    pub(in crate::store) fn tell_unrecorded(&self) {
+        tracing::error!(
+            attempt = self.attempt_id,
+            outbox_id = self.outbox_id,
+            outcome = self.code.as_str(),
+            tresorpay_reference = self.tresorpay_reference.map(TresorPayReference::as_str),
+            "an answer could not be recorded"
+        );
+    }
+}
 
 /// One kind of write. It may be carried out again: after a rollback, or because nobody saw the end of a commit that was
 /// written after all; then it changes nothing a second time.
@@ -20,8 +42,10 @@ pub(in crate::store) trait Operation: Send + 'static {
         again: Option<i64>,
     ) -> impl Future<Output = Result<Self::Output, sqlx::Error>> + Send;
 
-    /// Names, for the log, the answer of TresorPay's that it would record, when it cannot be recorded.
-    fn tell_unrecorded(&self) {}
+    /// The answer that it records, if it records one: such a write is kept until the database takes it.
+    fn answered(&self) -> Option<Answered<'_>> {
+        None
+    }
 
     /// The attempt that it started, if it is one that starts any: the mark is advanced before the caller is answered.
     fn started(_output: &Self::Output) -> Option<i64> {
@@ -37,7 +61,7 @@ pub(super) trait Job: Send {
         again: Option<i64>,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
 
-    fn tell_unrecorded(&self);
+    fn answered(&self) -> Option<Answered<'_>>;
 
     fn started(&self) -> Option<i64>;
 
@@ -69,8 +93,8 @@ impl<O: Operation + Sync> Job for Asked<O> {
         .boxed()
     }
 
-    fn tell_unrecorded(&self) {
-        self.operation.tell_unrecorded();
+    fn answered(&self) -> Option<Answered<'_>> {
+        self.operation.answered()
     }
 
     fn started(&self) -> Option<i64> {

@@ -2,12 +2,12 @@
 //! dropped: what the database takes is recorded, the rest waits in memory. One row that cannot be claimed or recorded
 //! does not hold up the others.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use sqlx::SqliteConnection;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{EmitTurn, Reply, Write, WriterTask, give_up};
+use super::{EmitTurn, Reply, Write, WriterTask, fail, give_up, operation::Job};
 use crate::{
     clock::Timestamp,
     store::{
@@ -32,12 +32,26 @@ const MAX_WORDS: usize = 500;
 #[derive(Default)]
 pub(super) struct Waiting {
     records: Vec<EmissionRecord>,
+    /// Answers to cancels and confirmations, with the callers who wait for them to be recorded.
+    others: VecDeque<Box<dyn Job>>,
     due: Option<Instant>,
 }
 
 impl Waiting {
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records.is_empty() && self.others.is_empty()
+    }
+
+    /// Names them in the log: nobody records them any more.
+    pub(super) fn tell_unrecorded(&self) {
+        self.records.iter().for_each(EmissionRecord::tell_unrecorded);
+        self.others.iter().filter_map(|job| job.answered()).for_each(|answered| answered.tell_unrecorded());
+    }
+
+    /// Their rows.
+    fn rows(&self) -> Vec<i64> {
+        let others = self.others.iter().filter_map(|job| job.answered()).map(|answered| answered.outbox_id);
+        self.records.iter().map(|record| record.outbox_id).chain(others).collect()
     }
 
     /// When they are tried again; `None`: there are none.
@@ -50,14 +64,28 @@ impl WriterTask {
     /// Tries the waiting answers again.
     pub(super) async fn record_waiting(&mut self) -> Result<(), StoreError> {
         let mut records = std::mem::take(&mut self.waiting.records);
-        let refusal = self.record_singly(&mut records).await?;
-        self.wait(records, refusal.as_ref());
+        let recorded = self.record_singly(&mut records).await;
+        self.waiting.records = records;
+        let mut refusal = recorded?;
+        for _ in 0..self.waiting.others.len() {
+            let Some(job) = self.waiting.others.pop_front() else { break };
+            let mut group = vec![Write::Other(job)];
+            let Err(error) = self.persist(&mut group).await else {
+                self.answer(group).await?;
+                continue;
+            };
+            if !self.is_rule(&error).await {
+                return Err(give_up(group, error));
+            }
+            self.waiting.others.extend(group.into_iter().filter_map(Write::job));
+            refusal = Some(error);
+        }
+        self.wait(refusal.as_ref());
         Ok(())
     }
 
-    /// Keeps `records`, which `refusal` keeps from being recorded, and says so.
-    fn wait(&mut self, records: Vec<EmissionRecord>, refusal: Option<&StoreError>) {
-        self.waiting.records.extend(records);
+    /// Says that the waiting answers are kept, which `refusal` keeps from being recorded.
+    fn wait(&mut self, refusal: Option<&StoreError>) {
         let Some(refusal) = refusal else {
             self.refusals.over();
             return;
@@ -65,11 +93,10 @@ impl WriterTask {
         let (tell, delay) = self.refusals.failed(CODE);
         self.waiting.due = Some(Instant::now() + delay);
         if tell {
-            let rows: Vec<_> = self.waiting.records.iter().map(|record| record.outbox_id).collect();
             tracing::error!(
                 code = CODE,
                 error = words(refusal),
-                ?rows,
+                rows = ?self.waiting.rows(),
                 seconds = self.refusals.seconds(),
                 "a rule or a trigger in the database refuses to record answers; they are kept in memory and tried \
                  again, and nothing new is sent until they are recorded. Change or drop the trigger"
@@ -90,8 +117,24 @@ impl WriterTask {
                 drop(reply.send(Ok(recorded)));
                 Ok(())
             }
-            // Nothing may leave before it is known what was under way, nor what became of a request without a place for it.
-            write @ (Write::Recover { .. } | Write::Other(_)) => Err(give_up(vec![write], error)),
+            Write::Other(job) if job.answered().is_some() => {
+                self.waiting.others.push_back(job);
+                self.wait(Some(&error));
+                Ok(())
+            }
+            Write::Other(job) => {
+                if self.refusals.failed(CODE).0 {
+                    tracing::error!(
+                        code = CODE,
+                        error = words(&error),
+                        "a rule or a trigger in the database refuses a write; it is asked for again. Change or drop the trigger"
+                    );
+                }
+                job.answer(Err(StoreError::Refused(words(&error))));
+                Ok(())
+            }
+            // Nothing may leave before it is known what was under way.
+            write @ Write::Recover { .. } => Err(give_up(vec![write], error)),
         }
     }
 
@@ -118,10 +161,14 @@ impl WriterTask {
         mut turn: EmitTurn,
         reply: Reply<Vec<ClaimedRow>>,
     ) -> Result<(), StoreError> {
-        let refusal = self.record_singly(&mut turn.records).await?;
-        if refusal.is_some() {
-            self.wait(std::mem::take(&mut turn.records), refusal.as_ref());
-            turn.claim = None;
+        match self.record_singly(&mut turn.records).await {
+            Ok(None) => {}
+            Ok(Some(refusal)) => {
+                self.waiting.records.append(&mut turn.records);
+                self.wait(Some(&refusal));
+                turn.claim = None;
+            }
+            Err(error) => return Err(give_up(vec![Write::EmitTurn { turn, reply }], error)),
         }
         if turn.claim.is_none() {
             return self.answer(vec![Write::EmitTurn { turn, reply }]).await;
@@ -129,23 +176,26 @@ impl WriterTask {
         self.claim_around(turn, reply).await
     }
 
-    /// Records what the database takes; the others stay. The last refusal, if there was one.
+    /// Records what the database takes; the others stay in `records`, and so does what an error leaves undone. The last
+    /// refusal, if there was one.
     async fn record_singly(
         &mut self,
         records: &mut Vec<EmissionRecord>,
     ) -> Result<Option<StoreError>, StoreError> {
         let mut refusal = None;
-        for record in std::mem::take(records) {
+        let mut rest = std::mem::take(records).into_iter();
+        while let Some(record) = rest.next() {
             // Nobody waits for this part of the turn.
             let (reply, _) = oneshot::channel();
             let turn = EmitTurn { records: vec![record], ..EmitTurn::default() };
             let mut group = [Write::EmitTurn { turn, reply }];
             let Err(error) = self.persist(&mut group).await else { continue };
-            if !self.is_rule(&error).await {
-                return Err(error);
-            }
             let [Write::EmitTurn { turn, .. }] = group else { continue };
             records.extend(turn.records);
+            if !self.is_rule(&error).await {
+                records.extend(rest);
+                return Err(error);
+            }
             refusal = Some(error);
         }
         Ok(refusal)
@@ -165,7 +215,7 @@ impl WriterTask {
                     return self.answer(group).await;
                 }
                 Err(error) if self.is_rule(&error).await => error,
-                Err(error) => return Err(error),
+                Err(error) => return Err(fail(group, error)),
             };
             let aside = self.set_aside().await?;
             if self.refusals.failed(CODE).0 {

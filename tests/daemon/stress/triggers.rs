@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use tresorpayd::simulator::{Fault, Operation, Rule};
+
 use super::told;
 use crate::{
     audit::audit,
     harness::{World, case, each, holds_for, until},
     rows::{NewRow, bulk},
+    settle::settling,
 };
 
 const CODE: &str = "trigger_refused";
@@ -116,8 +119,7 @@ async fn a_trigger_that_refuses_a_payment() {
     assert_eq!(row.last_error.as_deref(), Some("trigger_refused: no such account"));
     let asked = || {
         let counters = world.sim.counters();
-        counters.requests(tresorpayd::simulator::Operation::Status)
-            + counters.requests(tresorpayd::simulator::Operation::Batch)
+        counters.requests(Operation::Status) + counters.requests(Operation::Batch)
     };
     let before = asked();
     holds_for(Duration::from_secs(2), "it is not asked about again and again", async || {
@@ -213,4 +215,106 @@ async fn stopped_while_an_answer_is_refused() {
         audit(&world, &mut app).await;
     };
     each([case("it goes", stopped(true)), case("it stays", stopped(false))]).await;
+}
+
+/// The answer to a cancel cannot be recorded: it waits, nothing more is claimed, and the cancel is not sent again.
+async fn a_trigger_that_refuses_the_answer_to_a_cancel() {
+    let world = settling(World::new().await);
+    world.sim.add_fault(Rule::once(Operation::Emit, Fault::Lost { processed: true }));
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.run(
+        "CREATE TRIGGER refusing AFTER UPDATE OF status ON outbox
+         WHEN OLD.status = 'UNCERTAIN' AND NEW.reference = 'A-1'
+         BEGIN SELECT RAISE(ABORT, 'the ledger is closed'); END",
+    )
+    .await
+    .unwrap();
+    app.insert(&[NewRow::new("A-1")]).await;
+    until("it is told", async || told(&daemon, CODE) == 1).await;
+    app.insert(&[NewRow::new("A-2")]).await;
+    holds_for(Duration::from_secs(2), "it waits, and nothing is sent", async || {
+        daemon.runs()
+            && world.cancels() == 1
+            && world.emissions() == 1
+            && app.status("A-1").await == "UNCERTAIN"
+            && told(&daemon, CODE) == 1
+    })
+    .await;
+    app.run("DROP TRIGGER refusing").await.unwrap();
+    until("both are emitted", async || app.count("EMITTED").await == 2).await;
+    assert_eq!(world.cancels(), 1, "its answer was kept");
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
+/// A cancel cannot begin: its row is put off with the trigger's words, and the others pass it.
+async fn a_trigger_that_lets_no_cancel_of_a_row_begin() {
+    let world = settling(World::new().await);
+    world.sim.add_fault(Rule::always(Operation::Emit, Fault::Lost { processed: true }).times(3));
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.run(
+        "CREATE TRIGGER refusing BEFORE INSERT ON attempt
+         WHEN NEW.operation = 'cancel' AND NEW.outbox_id IN (1, 2)
+         BEGIN SELECT RAISE(ABORT, 'no cancels today'); END",
+    )
+    .await
+    .unwrap();
+    app.insert(&bulk(3)).await;
+    until("the third is settled and emitted", async || app.status("A-3").await == "EMITTED").await;
+    until("the others are put off", async || {
+        app.number("SELECT count(*) FROM outbox WHERE last_error = 'trigger_refused: no cancels today'").await
+            == 2
+    })
+    .await;
+    assert!(daemon.runs() && world.cancels() == 1, "{}", daemon.log());
+    app.run("DROP TRIGGER refusing").await.unwrap();
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
+/// One command's move is refused: it stays open and says why, the others are carried out, and it is once it may be.
+async fn a_trigger_that_refuses_a_command() {
+    let world = World::new().await;
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    app.run(
+        "CREATE TRIGGER refusing BEFORE UPDATE OF status ON outbox
+         WHEN NEW.status = 'CANCELED' AND NEW.reference = 'A-1'
+         BEGIN SELECT RAISE(ABORT, 'ask the treasurer'); END",
+    )
+    .await
+    .unwrap();
+    app.ask(None, "pause", None).await;
+    until("emission is paused", async || {
+        app.number("SELECT count(*) FROM command WHERE done_at IS NULL").await == 0
+    })
+    .await;
+    app.insert(&bulk(3)).await;
+    let refused = app.ask(Some("A-1"), "cancel", None).await;
+    for reference in ["A-2", "A-3"] {
+        assert_eq!(app.command(reference, "cancel").await.0, "done");
+    }
+    until("it says why", async || {
+        let said =
+            app.text(&format!("SELECT detail FROM command WHERE id = {refused} AND done_at IS NULL")).await;
+        said.is_some_and(|said| said.contains("ask the treasurer"))
+    })
+    .await;
+    assert!(daemon.runs(), "{}", daemon.log());
+    app.run("DROP TRIGGER refusing").await.unwrap();
+    assert_eq!(app.ended(refused).await.0, "done");
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
+#[tokio::test]
+async fn what_else_a_trigger_refuses_ends_nothing() {
+    each([
+        case("the answer to a cancel", a_trigger_that_refuses_the_answer_to_a_cancel()),
+        case("a cancel", a_trigger_that_lets_no_cancel_of_a_row_begin()),
+        case("a command", a_trigger_that_refuses_a_command()),
+    ])
+    .await;
 }
