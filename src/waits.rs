@@ -130,7 +130,7 @@ impl Waits {
                 Err(error @ StoreError::Refused(_)) => {
                     tracing::warn!(%error, rows = some.len(), "waits cannot be moved; they are as they were");
                 }
-                moved => moved?,
+                done => done?,
             }
         }
         Ok(())
