@@ -1,9 +1,9 @@
 //! All wiring in one place: opens, builds, spawns, and ends when asked to or when a task dies.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+mod options; // what each worker takes of the settings
+mod supervise; // the tasks until they have ended
+
+use std::{sync::Arc, time::Instant};
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -11,26 +11,30 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{Auth, AuthOptions},
     callback::{self, CallbackAddress, CallbackTokens, Desk, DeskOptions},
-    cancel::{CancelOptions, Canceler},
+    cancel::Canceler,
     clock::{ClockSteps, Timestamp},
-    command::{CommandOptions, Commander, Tools},
+    command::{Commander, Tools},
     doubt::DoubtClock,
-    emit::{EmitOptions, Emitter},
+    emit::Emitter,
     lifecycle,
-    notice::Policy,
-    pace::{Backoff, Pace},
-    paid::{Paid, PaidOptions},
-    poll::{PollOptions, Poller},
+    pace::Pace,
+    paid::Paid,
+    poll::Poller,
     publish,
-    reconcile::{ReconcileOptions, Reconciler},
+    reconcile::Reconciler,
     schedule::Schedule,
-    settings::{Delivery, Environment, OnUncertain, Settings},
+    settings::{Environment, OnUncertain, Settings},
     settle::Settler,
-    store::{self, Binding, DoubtPolicy, Guard, Lease, Reads, StoreError, Writer},
+    store::{self, Binding, Guard, Lease, Reads, StoreError, Writer},
     tresorpay::{HttpOptions, TresorPay, http_client},
-    waits::{LongestWaits, Waits},
+    waits::Waits,
     watch,
 };
+use options::{
+    backoff, cancel_options, command_options, doubt_policy, emit_options, longest_waits, paid_options,
+    poll_options, reconcile_options,
+};
+use supervise::{Lasting, Tasks, Work, supervise};
 
 /// Why the daemon did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -85,31 +89,6 @@ impl AppError {
     }
 }
 
-/// The first error of a task after which starting again changes nothing.
-#[derive(Clone, Default)]
-struct Lasting(Arc<Mutex<Option<StoreError>>>);
-
-impl Lasting {
-    /// Keeps it, and gives its words.
-    fn note(&self, error: StoreError) -> String {
-        let why = error.to_string();
-        if error.is_lasting() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        }
-        why
-    }
-
-    /// The task, whose error is noted.
-    fn watch(&self, task: impl Future<Output = Result<(), StoreError>> + Send + 'static) -> Work {
-        let noted = self.clone();
-        Box::pin(async move { task.await.map_err(|error| noted.note(error)) })
-    }
-
-    fn take(&self) -> Option<StoreError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 /// What the database file is bound to under these settings.
 pub fn binding(settings: &Settings) -> Binding {
     Binding { environment: settings.environment.as_str().to_owned(), api_origin: settings.api.origin() }
@@ -118,7 +97,7 @@ pub fn binding(settings: &Settings) -> Binding {
 /// A daemon that is ready and has not begun to work.
 pub struct App {
     settings: Settings,
-    tasks: JoinSet<(&'static str, Result<(), String>)>,
+    tasks: Tasks,
     writer: Writer,
     reads: Reads,
     auth: Auth,
@@ -346,106 +325,6 @@ fn tell_ready(settings: &Settings) {
     }
 }
 
-/// What a task does until it ends.
-type Work = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-/// Waits for the tasks. One that ends early ends the process with a failure, after the others have finished what is under
-/// way; after `shutdown` all have `grace` to end.
-async fn supervise(
-    tasks: &mut JoinSet<(&'static str, Result<(), String>)>,
-    shutdown: &CancellationToken,
-    grace: std::time::Duration,
-) -> Result<(), AppError> {
-    let deadline = async {
-        shutdown.cancelled().await;
-        lifecycle::notify_stopping();
-        tracing::info!("stopping: nothing more is claimed, what is under way is finished");
-        tokio::time::sleep(grace).await;
-    };
-    tokio::pin!(deadline);
-    let mut outcome = Ok(());
-    loop {
-        let ended = tokio::select! {
-            ended = tasks.join_next() => ended,
-            () = &mut deadline => {
-                tracing::warn!("shutdown.grace is over with requests under way or answers that the database did not take: their rows will be UNCERTAIN at the next start");
-                tasks.shutdown().await;
-                return outcome;
-            }
-        };
-        let failure = match ended {
-            None => {
-                tracing::info!("stopped");
-                return outcome;
-            }
-            Some(Ok((_, Ok(())))) if shutdown.is_cancelled() => continue,
-            Some(Ok((task, result))) => {
-                AppError::Task { task, why: result.err().unwrap_or_else(|| "it returned".to_owned()) }
-            }
-            Some(Err(error)) => AppError::Task { task: "unknown", why: error.to_string() },
-        };
-        if outcome.is_ok() {
-            tracing::error!(error = %failure, "the daemon cannot go on");
-            outcome = Err(failure);
-        }
-        shutdown.cancel();
-    }
-}
-
-fn backoff(settings: &Settings) -> Backoff {
-    Backoff { first: settings.api.retry_first_delay, max: settings.api.retry_max_delay }
-}
-
-fn longest_waits(settings: &Settings) -> LongestWaits {
-    LongestWaits {
-        retry: settings.api.retry_max_delay,
-        poll: settings.poll.max_delay.max(settings.poll.first_delay),
-    }
-}
-
-fn cancel_options(settings: &Settings) -> CancelOptions {
-    CancelOptions {
-        defaults: settings.notice.clone(),
-        max_attempts: settings.emit.max_attempts,
-        backoff: backoff(settings),
-        payment_page: settings.api.payment_page.clone(),
-    }
-}
-
-fn doubt_policy(settings: &Settings, now: Timestamp) -> DoubtPolicy {
-    let at = now.after(settings.emit.settle_after);
-    match settings.emit.on_uncertain {
-        OnUncertain::Hold => DoubtPolicy::Hold,
-        OnUncertain::Cancel => DoubtPolicy::CancelAt(at),
-        OnUncertain::Resend => DoubtPolicy::ResendAt(at),
-    }
-}
-
-fn emit_options(settings: &Settings, doubts: DoubtClock, callbacks: Option<CallbackAddress>) -> EmitOptions {
-    EmitOptions {
-        defaults: settings.notice.clone(),
-        max_attempts: settings.emit.max_attempts,
-        max_uncertain: settings.emit.max_uncertain,
-        backoff: backoff(settings),
-        first_poll: settings.poll.first_delay,
-        payment_page: settings.api.payment_page.clone(),
-        doubts,
-        settles: settings.emit.on_uncertain != OnUncertain::Hold,
-        resends: settings.emit.on_uncertain == OnUncertain::Resend,
-        callbacks,
-    }
-}
-
-fn poll_options(settings: &Settings, work_after_payment: bool) -> PollOptions {
-    PollOptions {
-        batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
-        first_delay: settings.poll.first_delay,
-        max_delay: settings.poll.max_delay,
-        give_up_after: settings.poll.give_up_after,
-        work_after_payment,
-    }
-}
-
 /// Wakes emission, polling and reconciliation.
 async fn schedule(settings: &Settings, wakes: [&Arc<Notify>; 3]) -> Result<Schedule, AppError> {
     let schedules = [&settings.emit.schedule, &settings.poll.schedule, &settings.reconcile.schedule];
@@ -458,24 +337,7 @@ fn reconciler(
     (writer, reads, poller, pace): (Writer, Reads, Arc<Poller>, Pace),
     steps: ClockSteps,
 ) -> Reconciler {
-    let options = ReconcileOptions {
-        schedule: settings.reconcile.schedule.clone(),
-        window: settings.reconcile.window,
-        batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
-        backoff: backoff(settings),
-    };
-    Reconciler::new(writer, reads, poller, pace, options, steps)
-}
-
-fn command_options(settings: &Settings) -> CommandOptions {
-    CommandOptions {
-        policy: Policy {
-            max_attempts: settings.emit.max_attempts,
-            confirms: settings.confirm.delivery != Delivery::Never,
-            fetches_receipts: settings.receipts.directory.is_some(),
-        },
-        backoff: backoff(settings),
-    }
+    Reconciler::new(writer, reads, poller, pace, reconcile_options(settings), steps)
 }
 
 /// Listens, with the key that tells genuine callbacks, if that is asked for.
@@ -489,15 +351,4 @@ async fn callbacks(settings: &Settings, writer: &Writer) -> Result<Option<Callba
         .ok_or(AppError::CallbackKey("`callback_key` in `meta` is no key"))?;
     let address = CallbackAddress::new(asked.public_url.clone(), tokens.clone());
     Ok(Some(Callbacks { listener, tokens, address }))
-}
-
-fn paid_options(settings: &Settings) -> PaidOptions {
-    PaidOptions {
-        defaults: settings.notice.clone(),
-        backoff: Backoff { first: settings.api.retry_first_delay, max: settings.poll.max_delay },
-        call_backoff: backoff(settings),
-        confirms: settings.confirm.delivery == Delivery::OnPaid,
-        receipts: settings.receipts.directory.clone(),
-        calls: settings.callback.is_some(),
-    }
 }
