@@ -65,6 +65,8 @@ mod restore; // old copies put back while no daemon runs, and what is no restore
 mod restore_running; // the file replaced, overwritten or damaged under a running daemon
 #[path = "daemon/restore_unusable.rs"]
 mod restore_unusable; // files that no daemon can use: refused and untouched
+#[path = "daemon/retention.rs"]
+mod retention; // personal data leaves what is finished
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
 #[path = "daemon/settle.rs"]

@@ -65,6 +65,8 @@ enum Command {
     Confirm(ask::AskArgs),
     /// Ends the doubt about UNCERTAIN rows by what you found out
     Resolve(ask::ResolveArgs),
+    /// Takes the personal data out of finished notices now; it does not come back
+    Anonymise(ask::AskArgs),
     /// Emits nothing more until `resume`, also over a restart; polling goes on
     Pause(ask::PauseArgs),
     /// Emits again
@@ -114,6 +116,7 @@ impl Cli {
             Command::Poll(args) => ask::rows(&sources, Action::Poll, &args),
             Command::Confirm(args) => ask::rows(&sources, Action::ConfirmDelivery, &args),
             Command::Resolve(args) => ask::resolve(&sources, &args),
+            Command::Anonymise(args) => ask::rows(&sources, Action::Anonymise, &args),
             Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),

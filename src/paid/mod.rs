@@ -31,6 +31,7 @@ use crate::{
 use call::{Called, Caller};
 pub use confirm::{Confirmation, Confirmer};
 pub use fetch::Fetched;
+pub(crate) use receipt::remove as remove_receipt;
 use fetch::Fetcher;
 
 /// The worker looks at the table this often even if nothing wakes it.
@@ -248,7 +249,7 @@ impl Paid {
         age: Duration,
         visit: &mut Visit,
     ) -> Result<(), StoreError> {
-        let Some(fetcher) = self.fetcher.as_ref().filter(|_| !case.has_receipt) else { return Ok(()) };
+        let Some(fetcher) = self.fetcher.as_ref().filter(|_| !case.has_receipt && !case.anonymised) else { return Ok(()) };
         if !answers {
             visit.open = true;
             return Ok(());

@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use crate::{clock::Timestamp, notice::TresorPayReference};
@@ -43,8 +43,7 @@ impl Draft {
         let path = directory.join(place);
         let folder = path.parent().unwrap_or(directory);
         make_folder(folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let part = folder.join(format!(".{name}.part"));
+        let part = draft_of(&path);
         match fs::remove_file(&part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -70,6 +69,32 @@ impl Draft {
     }
 }
 
+/// Removes the receipt at `place` below `directory`, and what a crash left of its draft; their end is durable. One that is
+/// gone already is removed.
+pub(crate) fn remove(directory: &Path, place: &Path) -> io::Result<()> {
+    if place.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err(io::Error::other("its path leads out of receipts.directory"));
+    }
+    let path = directory.join(place);
+    let folder = path.parent().unwrap_or(directory);
+    for file in [&path, &draft_of(&path)] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    match sync_folder(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Where a receipt is written before it gets its name.
+fn draft_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.part"))
+}
+
 /// Makes a folder and those above it, each durable in the one above.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
@@ -93,8 +118,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Component;
-
     use super::*;
 
     fn placed(reference: &str) -> String {
@@ -140,5 +163,23 @@ mod tests {
         Draft::open(&directory, place).unwrap().abandon();
         assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
         assert_eq!(fs::read_dir(directory.join("2026/11")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_receipt_goes_with_its_draft_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (directory, place) = (dir.path().join("receipts"), Path::new("2026/11/TP1.pdf"));
+        for other in ["TP1.pdf", "TP2.pdf"] {
+            let whole = Draft::open(&directory, &Path::new("2026/11").join(other)).unwrap();
+            whole.finish(b"whole").unwrap();
+        }
+        drop(Draft::open(&directory, place).unwrap());
+        for _ in 0..2 {
+            remove(&directory, place).unwrap();
+            assert_eq!(fs::read_dir(directory.join("2026/11")).unwrap().count(), 1);
+        }
+        remove(&directory, Path::new("2031/01/TP3.pdf")).unwrap();
+        assert!(remove(&directory, Path::new("../outbox.db")).is_err());
+        assert!(remove(&directory, Path::new("/etc/hosts")).is_err());
     }
 }

@@ -24,6 +24,7 @@ mod recovery;
 mod replace;
 mod resolve;
 mod restore;
+mod retention;
 mod sharing;
 mod turn;
 mod wait;
@@ -52,6 +53,7 @@ pub use reconcile::{
     Recording, Run,
 };
 pub use resolve::{Evidence, Settled};
+pub use retention::{Anonymise, PersonalRow, Removal, TakeCards};
 pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.

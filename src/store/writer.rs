@@ -20,10 +20,10 @@ use tokio::{
 };
 
 use super::{
-    AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
+    AfterCancel, Anonymise, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
     DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord, PollRecord,
-    ReceiptKept, ReconcileRecord, Reconciliation, Recording, SecondNotice, Settled, Sighting, StoreError,
-    Taken,
+    ReceiptKept, ReconcileRecord, Reconciliation, Recording, Removal, SecondNotice, Settled, Sighting,
+    StoreError, TakeCards, Taken,
     command::Change,
     error::is_passing,
     evidence::{CallbackKey, PollNow, SecondOver},
@@ -53,6 +53,7 @@ const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
+    empty_wal: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
 impl Writer {
@@ -64,7 +65,8 @@ impl Writer {
         guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        (Self { queue }, WriterTask::new(file, conn, mark, guard).run(inbox))
+        let (empty_wal, emptying) = mpsc::channel(1);
+        (Self { queue, empty_wal }, WriterTask::new(file, conn, mark, guard).run(inbox, emptying))
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
@@ -216,6 +218,24 @@ impl Writer {
         self.submit(Reschedule { at }).await
     }
 
+    /// Takes the personal data of finished rows out; what became of each.
+    pub async fn anonymise(&self, anonymise: Anonymise) -> Result<Vec<Removal>, StoreError> {
+        self.submit(anonymise).await
+    }
+
+    /// Takes card numbers out of rows that are at TresorPay.
+    pub async fn take_cards(&self, cards: TakeCards) -> Result<Removal, StoreError> {
+        self.submit(cards).await
+    }
+
+    /// Writes the WAL back and empties it, so that nothing that was removed is left there; whether it could be. Waits for
+    /// nobody.
+    pub async fn empty_wal(&self) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.empty_wal.send(reply).await.map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)
+    }
+
     async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {
         self.ask(|reply| Write::Other(Box::new(Asked::new(operation, reply)))).await
     }
@@ -275,21 +295,34 @@ impl WriterTask {
         }
     }
 
-    async fn run(mut self, inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
-        let ended = self.work(inbox).await;
+    async fn run(
+        mut self,
+        inbox: mpsc::Receiver<Write>,
+        emptying: mpsc::Receiver<oneshot::Sender<bool>>,
+    ) -> Result<(), StoreError> {
+        let ended = self.work(inbox, emptying).await;
         if ended.is_err() {
             self.waiting.tell_unrecorded();
         }
         ended
     }
 
-    async fn work(&mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
+    async fn work(
+        &mut self,
+        mut inbox: mpsc::Receiver<Write>,
+        mut emptying: mpsc::Receiver<oneshot::Sender<bool>>,
+    ) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
             let sync_at = self.mark_synced + MARK_SYNC_EVERY;
             let (waiting_due, relieve_at) = (self.waiting.due(), self.wal.relieve_at());
             let received = tokio::select! {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
+                Some(reply) = emptying.recv() => {
+                    // The caller may have gone.
+                    let _ = reply.send(self.empty_wal().await);
+                    continue;
+                }
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
                     self.sync_mark().await;
                     self.count_up().await;
@@ -346,6 +379,25 @@ impl WriterTask {
             }
         }
         group
+    }
+
+    async fn empty_wal(&mut self) -> bool {
+        let emptied = match self.connection().await {
+            Ok(_) => match &mut self.conn {
+                Some(conn) => self.wal.empty(conn).await.map_err(StoreError::from),
+                None => Ok(false),
+            },
+            Err(error) => Err(error),
+        };
+        match emptied {
+            Ok(emptied) => emptied,
+            Err(error) if error.is_locked() => false,
+            Err(error) => {
+                tracing::debug!(%error, "the WAL could not be emptied; it is tried again");
+                self.drop_connection().await;
+                false
+            }
+        }
     }
 
     async fn relieve_wal(&mut self) {

@@ -76,6 +76,17 @@ impl Wal {
         written
     }
 
+    /// Writes all of it back and empties the file; whether it is empty then. Waits for nobody.
+    pub(super) async fn empty(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let (_busy, frames, written): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
+        if frames == written {
+            without_waiting(conn, "PRAGMA wal_checkpoint(TRUNCATE)".to_owned()).await?;
+        }
+        self.look();
+        Ok(self.size == 0)
+    }
+
     async fn write_back(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if !self.is_large() {
             return Ok(());
