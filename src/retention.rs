@@ -33,8 +33,8 @@ const CARDS_AT_ONCE: usize = 50;
 const FREE_SHARE: u32 = 4;
 /// and at least this.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
-/// The log is emptied no more often than this while there is more to remove,
-const EMPTY_EVERY: Duration = Duration::from_secs(30);
+/// The log is emptied no more often than this,
+const EMPTY_EVERY: Duration = Duration::from_secs(10);
 /// and tried again after this while a reader holds it.
 const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 /// After a failure.

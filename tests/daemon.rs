@@ -9,6 +9,8 @@ mod absurd; // absurd answers to every kind of request
 mod application; // what an application may do while the daemon works
 #[path = "daemon/audit.rs"]
 mod audit; // the promise, checked against the ledger
+#[path = "daemon/backup.rs"]
+mod backup; // copies while everything runs, and their restore
 #[path = "daemon/breaker.rs"]
 mod breaker; // an outage costs a handful of doubts, no more
 #[path = "daemon/callback.rs"]

@@ -3,6 +3,7 @@
 mod accept_restore;
 mod add;
 mod ask;
+mod backup;
 mod check;
 mod demo;
 mod list;
@@ -71,6 +72,8 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
+    /// Copies the database into a new file while everything runs, and verifies the copy
+    Backup(backup::BackupArgs),
     /// Accepts an old copy of the database that was put back
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
@@ -119,6 +122,7 @@ impl Cli {
             Command::Anonymise(args) => ask::rows(&sources, Action::Anonymise, &args),
             Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
+            Command::Backup(args) => backup::run(&sources, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
         };

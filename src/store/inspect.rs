@@ -15,7 +15,7 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 pub use super::{MarkState, SchemaState, examine::wanted_version};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::foreign_mark;
-pub(super) use health::quick_faults;
+pub(super) use health::{faults, quick_faults};
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
 pub use reconciled::Reconciled;

@@ -2,6 +2,7 @@
 
 mod add;
 mod ask;
+mod backup;
 mod cancel;
 mod command;
 mod confirm;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
+pub use backup::{BackupError, Copied, back_up};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
 pub use command::{CANCEL_SENT, Drift, Ended, Ending, OpenCommand, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
