@@ -251,8 +251,7 @@ impl App {
             let (poller, tokens) = (Arc::clone(&poller), callbacks.tokens.clone());
             Desk::new(writer.clone(), reads.clone(), poller, doubts.clone(), tokens, desk_options)
         });
-        let retention =
-            Arc::new(Retention::new(writer.clone(), reads.clone(), retention_options(&settings)));
+        let retention = Arc::new(Retention::new(writer.clone(), reads.clone(), retention_options(&settings)));
         let tools = Tools {
             writer,
             reads: reads.clone(),

@@ -2,7 +2,8 @@
 //!
 //! A few rows at a time, and the more time between two commits the longer one takes, so that emission hardly notices.
 //! What was removed is then still in the write-ahead log: once there is nothing more to remove the log is written back and
-//! emptied, whether or not anybody else writes.
+//! emptied, whether or not anybody else writes; and once a day, in a quiet moment, the file is written anew, since SQLite
+//! leaves copies of rows in parts of pages that are not in use.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Timestamp,
     paid::remove_receipt,
-    store::{Anonymise, PersonalRow, Reads, Removal, StoreError, TakeCards, Writer},
+    store::{Anonymise, MAX_VACUUM, NextDue, PersonalRow, Reads, Removal, StoreError, TakeCards, Writer},
 };
 
 /// Between two looks for rows that have become old enough.
@@ -37,6 +38,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 const EMPTY_EVERY: Duration = Duration::from_secs(10);
 /// and tried again after this while a reader holds it.
 const EMPTY_AGAIN: Duration = Duration::from_secs(1);
+/// The file is written anew no more often than this; at the start it may have been long ago.
+const VACUUM_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// After a failure.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// What keeps data from being removed is told again after this.
@@ -69,6 +72,8 @@ pub struct Retention {
     options: RetentionOptions,
     /// Something was removed since the log was emptied; at the start, maybe by a daemon that was killed.
     in_log: AtomicBool,
+    /// The same, since the file was written anew.
+    in_pages: AtomicBool,
     /// A command removed something.
     removed: Notify,
 }
@@ -81,14 +86,15 @@ struct Tour {
     /// The last row that was looked at for card numbers.
     card: i64,
     empty_at: Instant,
+    vacuum_at: Instant,
     told: HashMap<&'static str, Instant>,
 }
 
 impl Retention {
     /// For the rows that `writer` writes.
     pub fn new(writer: Writer, reads: Reads, options: RetentionOptions) -> Self {
-        let (in_log, removed) = (AtomicBool::new(true), Notify::new());
-        Self { writer, reads, options, in_log, removed }
+        let (in_log, in_pages) = (AtomicBool::new(true), AtomicBool::new(false));
+        Self { writer, reads, options, in_log, in_pages, removed: Notify::new() }
     }
 
     /// Works until `shutdown`. `wake`: somebody has committed.
@@ -98,7 +104,8 @@ impl Retention {
         shutdown: CancellationToken,
     ) -> Result<(), StoreError> {
         let now = Instant::now();
-        let mut tour = Tour { place: None, look_at: now, card: 0, empty_at: now, told: HashMap::new() };
+        let told = HashMap::new();
+        let mut tour = Tour { place: None, look_at: now, card: 0, empty_at: now, vacuum_at: now, told };
         loop {
             let start = Instant::now();
             let worked = tokio::select! {
@@ -142,9 +149,13 @@ impl Retention {
             self.writer.anonymise(Anonymise { rows: vec![outbox_id], command, at: Timestamp::now() }).await?;
         match removals.into_iter().next() {
             Some(Removal::Gone) => {
-                self.in_log.store(true, Ordering::Relaxed);
+                self.has_removed();
                 self.removed.notify_one();
-                tracing::info!(command_id, outbox_id, "a command is carried out: personal data was taken out");
+                tracing::info!(
+                    command_id,
+                    outbox_id,
+                    "a command is carried out: personal data was taken out"
+                );
                 Ok(Anonymised::Gone)
             }
             Some(Removal::Refused(why)) => Ok(Anonymised::NotNow(format!("the database refuses it: {why}"))),
@@ -155,6 +166,9 @@ impl Retention {
     /// Card numbers, then one batch of rows, then the log; whether there may be more at once.
     async fn step(&self, tour: &mut Tour) -> Result<bool, StoreError> {
         let worked = self.take_cards(tour).await? || self.take_rows(tour).await?;
+        if !worked && self.in_pages.load(Ordering::Relaxed) && Instant::now() >= tour.vacuum_at {
+            self.vacuum(tour).await?;
+        }
         if self.in_log.load(Ordering::Relaxed) && Instant::now() >= tour.empty_at {
             self.empty_log(tour).await?;
         }
@@ -165,7 +179,9 @@ impl Retention {
         let now = Instant::now();
         let look = self.options.after.map(|_| tour.look_at.saturating_duration_since(now));
         let empty = self.in_log.load(Ordering::Relaxed).then(|| tour.empty_at.saturating_duration_since(now));
-        look.into_iter().chain(empty).fold(LOOK_EVERY, Duration::min).max(MIN_PAUSE)
+        let vacuum =
+            self.in_pages.load(Ordering::Relaxed).then(|| tour.vacuum_at.saturating_duration_since(now));
+        look.into_iter().chain(empty).chain(vacuum).fold(LOOK_EVERY, Duration::min).max(MIN_PAUSE)
     }
 
     /// Whether there were any.
@@ -178,7 +194,7 @@ impl Retention {
         };
         tour.card = *last;
         match self.writer.take_cards(TakeCards { rows, at: Timestamp::now() }).await? {
-            Removal::Gone | Removal::NotNow => self.in_log.store(true, Ordering::Relaxed),
+            Removal::Gone | Removal::NotNow => self.has_removed(),
             Removal::Refused(why) => tour.tell("cards", |code| {
                 tracing::error!(
                     code,
@@ -197,8 +213,7 @@ impl Retention {
             return Ok(false);
         };
         let (now, place) = (Timestamp::now(), tour.place.take().unwrap_or_default());
-        let rows =
-            self.reads.personal_rows((&place.0, place.1), now.before(after), ROWS_AT_ONCE).await?;
+        let rows = self.reads.personal_rows((&place.0, place.1), now.before(after), ROWS_AT_ONCE).await?;
         let Some(last) = rows.last() else {
             tour.look_at = Instant::now() + LOOK_EVERY;
             return Ok(false);
@@ -223,7 +238,7 @@ impl Retention {
         }
         let rows = free.clone();
         let removals = self.writer.anonymise(Anonymise { rows, command: None, at: now }).await?;
-        self.in_log.store(true, Ordering::Relaxed);
+        self.has_removed();
         for (outbox_id, removal) in free.into_iter().zip(removals) {
             match removal {
                 Removal::Gone => tracing::debug!(outbox_id, "personal data was taken out"),
@@ -248,12 +263,45 @@ impl Retention {
         let Some(directory) = self.options.receipts.clone() else {
             return Err(format!("receipts.directory is not set, and its receipt is {place}"));
         };
-        let removed = tokio::task::spawn_blocking(move || remove_receipt(&directory, Path::new(&place))).await;
+        let removed =
+            tokio::task::spawn_blocking(move || remove_receipt(&directory, Path::new(&place))).await;
         match removed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("its receipt cannot be removed: {error}")),
             Err(error) => Err(format!("its receipt cannot be removed: {error}")),
         }
+    }
+
+    fn has_removed(&self) {
+        self.in_log.store(true, Ordering::Relaxed);
+        self.in_pages.store(true, Ordering::Relaxed);
+    }
+
+    /// While nothing waits to be emitted.
+    async fn vacuum(&self, tour: &mut Tour) -> Result<(), StoreError> {
+        tour.vacuum_at = Instant::now() + LOOK_EVERY;
+        let queue = self.reads.queue().await?;
+        if queue.emitting > 0 || self.reads.next_due().await? == NextDue::Now {
+            return Ok(());
+        }
+        self.in_pages.store(false, Ordering::Relaxed);
+        let start = Instant::now();
+        if self.writer.vacuum().await? {
+            tour.vacuum_at = Instant::now() + VACUUM_EVERY;
+            tour.empty_at = Instant::now();
+            self.in_log.store(true, Ordering::Relaxed);
+            tracing::info!(milliseconds = start.elapsed().as_millis(), "the database was written anew");
+            return Ok(());
+        }
+        self.in_pages.store(true, Ordering::Relaxed);
+        tour.tell("vacuum", |code| {
+            tracing::warn!(
+                code,
+                most = MAX_VACUUM,
+                "the database was not written anew after personal data was taken out: it is too large for that, or somebody                  writes. Of a few rows, copies may be left in parts of its pages that are not in use; to remove them, run                  `VACUUM` in the sqlite3 shell at a quiet hour"
+            );
+        });
+        Ok(())
     }
 
     async fn empty_log(&self, tour: &mut Tour) -> Result<(), StoreError> {
@@ -265,7 +313,10 @@ impl Retention {
             self.in_log.store(true, Ordering::Relaxed);
             tour.empty_at = Instant::now() + EMPTY_AGAIN;
             tour.tell("log", |code| {
-                tracing::debug!(code, "the write-ahead log cannot be emptied while somebody reads; it is tried again");
+                tracing::debug!(
+                    code,
+                    "the write-ahead log cannot be emptied while somebody reads; it is tried again"
+                );
             });
         }
         Ok(())

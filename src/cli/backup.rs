@@ -63,7 +63,9 @@ pub(super) fn run(sources: &Sources, args: &BackupArgs) -> Result<ExitCode, Fail
     let copying = store::back_up(path, &binding, draft.path(), max_wal);
     let copied = runtime()?.block_on(copying).map_err(|error| match error {
         BackupError::Store(error) => store_failure(error),
-        error => Failure::Other(anyhow::Error::new(error).context(format!("no backup in {}", folder.display()))),
+        error => {
+            Failure::Other(anyhow::Error::new(error).context(format!("no backup in {}", folder.display())))
+        }
     })?;
     let bytes = draft.finish(&file).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => taken(&file),
@@ -87,7 +89,9 @@ fn target(args: &BackupArgs) -> Result<(PathBuf, PathBuf), Failure> {
     let shown = target.display();
     if args.keep.is_some() {
         if !target.is_dir() {
-            return Err(anyhow!("{shown} is no folder: --keep is about the backups of one; make it first").into());
+            return Err(
+                anyhow!("{shown} is no folder: --keep is about the backups of one; make it first").into()
+            );
         }
         let file = target.join(place::name(Timestamp::now()));
         return Ok((target, file));
@@ -122,7 +126,11 @@ fn check_room(settings: &Settings, folder: &Path) -> Result<(), Failure> {
     let room = place::room(folder).map_err(|error| unwritable(folder, &error))?;
     if room < needed {
         let (room, needed) = (size(room), size(needed));
-        return Err(anyhow!("no room in {}: {room} are free, and the copy may take {needed}", folder.display()).into());
+        return Err(anyhow!(
+            "no room in {}: {room} are free, and the copy may take {needed}",
+            folder.display()
+        )
+        .into());
     }
     Ok(())
 }

@@ -228,7 +228,9 @@ fn confirm(target: &Target, policy: Policy, refuse: impl Fn(&str) -> Decision) -
 
 fn fetch_receipt(target: &Target, policy: Policy, refuse: impl Fn(&str) -> Decision) -> Decision {
     match target.status {
-        Status::Paid if target.anonymised => refuse("its personal data was taken out, and a receipt holds it"),
+        Status::Paid if target.anonymised => {
+            refuse("its personal data was taken out, and a receipt holds it")
+        }
         Status::Paid if policy.fetches_receipts => Decision::Ask(Request::Receipt),
         Status::Paid => Decision::Refuse("receipts.directory is not set".to_owned()),
         Status::Pending

@@ -170,7 +170,8 @@ async fn verify(
         ("attempt", before.attempt, copy.attempt, after.attempt),
     ] {
         if !(before..=after).contains(&copy) {
-            let why = format!("`{table}` goes up to {copy}, and should to {before} at least, {after} at most");
+            let why =
+                format!("`{table}` goes up to {copy}, and should to {before} at least, {after} at most");
             return Err(BackupError::Unsound(why));
         }
     }

@@ -55,12 +55,12 @@ pub use reconcile::{
     Recording, Run,
 };
 pub use resolve::{Evidence, Settled};
-pub use retention::{Anonymise, PersonalRow, Removal, TakeCards};
 pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
+pub use retention::{Anonymise, PersonalRow, Removal, TakeCards};
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
 pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;
-pub use writer::Writer;
+pub use writer::{MAX_VACUUM, Writer};
 
 /// Rows for a statement that takes them by `json_each`.
 fn json<T: serde::Serialize + ?Sized>(rows: &T) -> Result<String, sqlx::Error> {

@@ -6,8 +6,8 @@ use sqlx::SqlitePool;
 
 use super::{
     Callable, CancelCase, ConfirmCase, DueNotice, FinishedPage, HintedRow, NextDue, OpenCommand, Overdue,
-    PaidCase, PersonalRow, Place, Reconciliation, SecondNotice, StoreError, Wait, command, confirm, doubt, evidence, paid,
-    poll, queue, reconcile, resolve, retention, wait,
+    PaidCase, PersonalRow, Place, Reconciliation, SecondNotice, StoreError, Wait, command, confirm, doubt,
+    evidence, paid, poll, queue, reconcile, resolve, retention, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 

@@ -110,7 +110,8 @@ const TAKE_OUT: &str = concat!(
     " IS NULL"
 );
 
-const IS_ANONYMISED: &str = "SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1 AND anonymised_at IS NOT NULL)";
+const IS_ANONYMISED: &str =
+    "SELECT EXISTS (SELECT 1 FROM outbox WHERE id = ?1 AND anonymised_at IS NOT NULL)";
 
 const ATTEMPTS: &str = "
     UPDATE attempt SET detail = NULL
@@ -215,11 +216,7 @@ impl Operation for TakeCards {
         _again: Option<i64>,
     ) -> Result<Removal, sqlx::Error> {
         within_savepoint(conn, async |conn| {
-            sqlx::query(TAKE_CARDS)
-                .bind(json(&self.rows)?)
-                .bind(self.at.to_string())
-                .execute(conn)
-                .await?;
+            sqlx::query(TAKE_CARDS).bind(json(&self.rows)?).bind(self.at.to_string()).execute(conn).await?;
             Ok(Removal::Gone)
         })
         .await

@@ -20,10 +20,10 @@ use tokio::{
 };
 
 use super::{
-    AfterCancel, Anonymise, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-    DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord, PollRecord,
-    ReceiptKept, ReconcileRecord, Reconciliation, Recording, Removal, SecondNotice, Settled, Sighting,
-    StoreError, TakeCards, Taken,
+    AfterCancel, Anonymise, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart,
+    DoubtNote, DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord,
+    PollRecord, ReceiptKept, ReconcileRecord, Reconciliation, Recording, Removal, SecondNotice, Settled,
+    Sighting, StoreError, TakeCards, Taken,
     command::Change,
     error::is_passing,
     evidence::{CallbackKey, PollNow, SecondOver},
@@ -40,6 +40,7 @@ pub(super) use operation::{Answered, Operation};
 use refused::Waiting;
 use trouble::Trouble;
 pub(super) use unseen::open_attempt;
+pub use wal::MAX_VACUUM;
 pub(crate) use wal::TOLD_SHARE;
 use wal::Wal;
 use write::{EmitTurn, Reply, Write, attempts, fail, give_up};
@@ -49,11 +50,18 @@ const QUEUE: usize = 64;
 /// The mark's fsync may trail its writes by this much.
 const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// What is done between commits, for nobody's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upkeep {
+    EmptyWal,
+    Vacuum,
+}
+
 /// A handle to the writer's task; cheap to clone. The task ends when every handle is gone.
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
-    empty_wal: mpsc::Sender<oneshot::Sender<bool>>,
+    upkeep: mpsc::Sender<(Upkeep, oneshot::Sender<bool>)>,
 }
 
 impl Writer {
@@ -65,8 +73,8 @@ impl Writer {
         guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let (empty_wal, emptying) = mpsc::channel(1);
-        (Self { queue, empty_wal }, WriterTask::new(file, conn, mark, guard).run(inbox, emptying))
+        let (upkeep, asked) = mpsc::channel(1);
+        (Self { queue, upkeep }, WriterTask::new(file, conn, mark, guard).run(inbox, asked))
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
@@ -231,8 +239,20 @@ impl Writer {
     /// Writes the WAL back and empties it, so that nothing that was removed is left there; whether it could be. Waits for
     /// nobody.
     pub async fn empty_wal(&self) -> Result<bool, StoreError> {
+        self.keep_up(Upkeep::EmptyWal).await
+    }
+
+    /// Writes the whole file anew (`VACUUM`), so that no part of a page that is not in use holds what was removed: SQLite
+    /// leaves copies there when it moves rows from page to page, whatever `secure_delete` says. Everybody who writes waits
+    /// meanwhile. Whether it was done: not in a database above [`MAX_VACUUM`] or half of `database.max_wal`, and not while
+    /// somebody else writes.
+    pub async fn vacuum(&self) -> Result<bool, StoreError> {
+        self.keep_up(Upkeep::Vacuum).await
+    }
+
+    async fn keep_up(&self, upkeep: Upkeep) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.empty_wal.send(reply).await.map_err(|_| StoreError::Stopped)?;
+        self.upkeep.send((upkeep, reply)).await.map_err(|_| StoreError::Stopped)?;
         answer.await.map_err(|_| StoreError::Stopped)
     }
 
@@ -298,9 +318,9 @@ impl WriterTask {
     async fn run(
         mut self,
         inbox: mpsc::Receiver<Write>,
-        emptying: mpsc::Receiver<oneshot::Sender<bool>>,
+        upkeep: mpsc::Receiver<(Upkeep, oneshot::Sender<bool>)>,
     ) -> Result<(), StoreError> {
-        let ended = self.work(inbox, emptying).await;
+        let ended = self.work(inbox, upkeep).await;
         if ended.is_err() {
             self.waiting.tell_unrecorded();
         }
@@ -310,7 +330,7 @@ impl WriterTask {
     async fn work(
         &mut self,
         mut inbox: mpsc::Receiver<Write>,
-        mut emptying: mpsc::Receiver<oneshot::Sender<bool>>,
+        mut asked: mpsc::Receiver<(Upkeep, oneshot::Sender<bool>)>,
     ) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
@@ -318,9 +338,9 @@ impl WriterTask {
             let (waiting_due, relieve_at) = (self.waiting.due(), self.wal.relieve_at());
             let received = tokio::select! {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
-                Some(reply) = emptying.recv() => {
+                Some((upkeep, reply)) = asked.recv() => {
                     // The caller may have gone.
-                    let _ = reply.send(self.empty_wal().await);
+                    let _ = reply.send(self.keep_up(upkeep).await);
                     continue;
                 }
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
@@ -381,19 +401,24 @@ impl WriterTask {
         group
     }
 
-    async fn empty_wal(&mut self) -> bool {
-        let emptied = match self.connection().await {
+    /// Whether it was done.
+    async fn keep_up(&mut self, upkeep: Upkeep) -> bool {
+        let done = match self.connection().await {
             Ok(_) => match &mut self.conn {
-                Some(conn) => self.wal.empty(conn).await.map_err(StoreError::from),
+                Some(conn) => match upkeep {
+                    Upkeep::EmptyWal => self.wal.empty(conn).await,
+                    Upkeep::Vacuum => self.wal.vacuum(conn).await,
+                }
+                .map_err(StoreError::from),
                 None => Ok(false),
             },
             Err(error) => Err(error),
         };
-        match emptied {
-            Ok(emptied) => emptied,
+        match done {
+            Ok(done) => done,
             Err(error) if error.is_locked() => false,
             Err(error) => {
-                tracing::debug!(%error, "the WAL could not be emptied; it is tried again");
+                tracing::debug!(%error, ?upkeep, "the database could not be tidied up; it is tried again");
                 self.drop_connection().await;
                 false
             }

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    audit::audit,
+    audit::{audit, audit_after_loss},
     harness::{World, until},
     restore::{How, beside, put, refused},
     rows::{Application, NewRow, bulk},
@@ -23,8 +23,10 @@ fn folder(world: &World) -> PathBuf {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -105,7 +107,7 @@ async fn a_backup_is_restored_and_nothing_is_billed_twice() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(app.status("P-1").await, "EMITTED");
     daemon.stop().await;
-    audit(&world, &mut app).await;
+    audit_after_loss(&world, &mut app, &["LOST-1", "LOST-2"]).await;
 }
 
 /// It is of one moment while rows come in, are emitted and paid, and never has a name before it is whole.

@@ -118,7 +118,10 @@ async fn no_byte_of_what_is_finished_is_left() {
     let kept = (app.text(amounts).await.unwrap(), app.text(history).await.unwrap());
     app.close().await;
     daemon.stop().await;
-    assert!(found(&world.database(), &PERSONAL).len() >= PERSONAL.len() - 2, "the search finds what is there");
+    assert!(
+        found(&world.database(), &PERSONAL).len() >= PERSONAL.len() - 2,
+        "the search finds what is there"
+    );
 
     world.set("retention.anonymise_after", "1ms");
     let mut daemon = world.start().await;
@@ -200,7 +203,8 @@ async fn card_numbers_go_once_emitted() {
         format!("SELECT authorized_payment_modes FROM outbox WHERE reference = '{reference}'")
     };
     let without = r#"[{"amount":400,"codeProvider":"CARD"},{"amount":600,"codeProvider":"WAVE","paymentNumber":"76998877"}]"#;
-    until("the card number is gone", async || app.text(&modes("A-1")).await.as_deref() == Some(without)).await;
+    until("the card number is gone", async || app.text(&modes("A-1")).await.as_deref() == Some(without))
+        .await;
     assert_eq!(app.status("A-1").await, "EMITTED");
     assert!(app.text(&modes("WORD")).await.unwrap().contains("cardNumber"), "a value is no card number");
     assert!(app.text(&modes("LATER")).await.unwrap().contains("4970109876543210"), "it is not sent yet");
@@ -237,7 +241,10 @@ async fn what_has_work_left_keeps_its_data() {
     })
     .await;
     let (outcome, detail) = app.command("EMITTED", "anonymise").await;
-    assert_eq!((&*outcome, &*detail), ("refused", "it is EMITTED: it is not finished, and its data is still needed"));
+    assert_eq!(
+        (&*outcome, &*detail),
+        ("refused", "it is EMITTED: it is not finished, and its data is still needed")
+    );
     let id = app.ask(Some("PAID"), "anonymise", None).await;
     until("it says what it waits for", async || {
         app.asked(id).await.detail.as_deref()
@@ -297,11 +304,52 @@ async fn a_reader_delays_the_end_of_the_bytes_and_no_longer() {
     assert_eq!(app.command("A-1", "anonymise").await.0, "done");
     app.close().await;
     let size = async || fs::metadata(format!("{}-wal", world.database().display())).unwrap().len();
-    holds_for(Duration::from_millis(1500), "the log is not emptied under a reader", async || size().await > 0)
-        .await;
+    holds_for(Duration::from_millis(1500), "the log is not emptied under a reader", async || {
+        size().await > 0
+    })
+    .await;
     reader.run("COMMIT").await.unwrap();
     reader.close().await;
     gone(&world, &PERSONAL).await;
     daemon.stop().await;
     world.set("retention.anonymise_after", "1ms");
+}
+
+/// Many rows of all sizes, emitted and paid in any order: SQLite moves them from page to page meanwhile.
+#[tokio::test]
+async fn no_byte_is_left_of_many_rows_that_were_moved_about() {
+    let mut world = World::new().await;
+    world.set("poll.schedule", "* * * * * *").set("api.max_concurrency", "16");
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    let references: Vec<_> = (1..=600).map(|number| format!("A-{number}")).collect();
+    for some in references.chunks(50) {
+        let rows = some.iter().map(|reference| {
+            let mut row = personal(reference);
+            row.items[0]["description"] =
+                format!("Exercicedembele {}", "x".repeat(fastrand::usize(..1500))).into();
+            row
+        });
+        app.insert(&rows.collect::<Vec<_>>()).await;
+        until("half are emitted", async || app.waiting().await < 25).await;
+        for reference in some.iter().step_by(2) {
+            // One that is not emitted yet is paid below.
+            let _ = world.sim.pay(reference, None);
+        }
+    }
+    until("all are emitted", async || app.waiting().await == 0).await;
+    for reference in &references {
+        let _ = world.sim.pay(reference, None);
+    }
+    until_within(LONG, "all are paid", async || app.count("PAID").await == 600).await;
+    daemon.stop().await;
+    world.set("retention.anonymise_after", "1ms");
+    let mut daemon = world.start().await;
+    until_within(LONG, "all are anonymised", async || app.number(ANONYMISED).await == 600).await;
+    app.close().await;
+    gone(&world, &PERSONAL).await;
+    daemon.stop().await;
+    let mut app = world.application().await;
+    assert_eq!(app.number("SELECT sum(net_total) FROM outbox").await, 600_000);
+    audit(&world, &mut app).await;
 }

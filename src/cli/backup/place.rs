@@ -106,7 +106,10 @@ fn remove_left_behind(folder: &Path) -> io::Result<()> {
             .file_name()
             .and_then(OsStr::to_str)
             .is_some_and(|name| name.starts_with(DRAFT.0) && name.ends_with(DRAFT.1));
-        if is_draft && let Ok(file) = File::open(&path) && file.try_lock().is_ok() {
+        if is_draft
+            && let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
             remove_draft(&path);
         }
     }
@@ -154,7 +157,9 @@ fn is_whole(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
         read => read?,
     }
-    let number = |from: usize, to: usize| header[from..to].iter().fold(0, |number, byte| number * 256 + u64::from(*byte));
+    let number = |from: usize, to: usize| {
+        header[from..to].iter().fold(0, |number, byte| number * 256 + u64::from(*byte))
+    };
     // 1 stands for 65536, which two bytes cannot hold.
     let page = match number(16, 18) {
         1 => 65536,
@@ -191,7 +196,9 @@ mod tests {
         let at = Timestamp::parse("2026-11-24T09:48:00.123Z").unwrap();
         assert_eq!(name(at), "outbox-20261124T094800Z.db");
         assert!(is_backup_name(&name(at)));
-        for other in ["outbox.db", "outbox-2026.db", "outbox-20261124T094800Z.db.old", "outbox-20261124Txx4800Z.db"] {
+        for other in
+            ["outbox.db", "outbox-2026.db", "outbox-20261124T094800Z.db.old", "outbox-20261124Txx4800Z.db"]
+        {
             assert!(!is_backup_name(other), "{other}");
         }
     }

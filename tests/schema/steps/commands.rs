@@ -59,7 +59,9 @@ const MALFORMED: &[(&str, &str, &str)] = &[
 ];
 
 pub(super) fn commands_are_checked(execute: Execute) {
-    for action in ["cancel", "retry", "poll", "confirm-delivery", "fetch-receipt", "resolve-not-emitted", "anonymise"] {
+    for action in
+        ["cancel", "retry", "poll", "confirm-delivery", "fetch-receipt", "resolve-not-emitted", "anonymise"]
+    {
         done(
             execute,
             &format!(
