@@ -205,9 +205,9 @@ async fn killed_in_the_middle_it_leaves_a_draft_that_goes() {
     world.start().await.stop().await;
     let mut app = world.application().await;
     app.run("CREATE TABLE own (content)").await.unwrap();
-    let fill = "WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+    let grow = "WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
                 INSERT INTO own SELECT randomblob(20000) FROM n";
-    app.run(fill).await.unwrap();
+    app.run(grow).await.unwrap();
     app.close().await;
     let (folder, file) = (folder(&world), folder(&world).join("a.db"));
     world.run(&["status"]).await;

@@ -193,12 +193,12 @@ async fn card_numbers_go_once_emitted() {
     let world = World::new().await;
     let mut daemon = world.start().await;
     let mut app = world.application().await;
-    let word = NewRow {
+    let decoy = NewRow {
         payment_modes: Some(json!([{"codeProvider": "WAVE", "paymentNumber": "cardNumber", "amount": 1000}])),
         ..NewRow::new("WORD")
     };
     let later = NewRow { not_before: Some("2100-01-01T00:00:00Z".to_owned()), ..personal("LATER") };
-    app.insert(&[personal("A-1"), word, later]).await;
+    app.insert(&[personal("A-1"), decoy, later]).await;
     let modes = |reference: &str| {
         format!("SELECT authorized_payment_modes FROM outbox WHERE reference = '{reference}'")
     };
