@@ -10,6 +10,7 @@ pub mod command; // carries out the rows of `command`
 pub mod demo; // the whole job with nothing set up: simulator, daemon and an application in one process
 pub mod doubt; // when a doubt may be settled
 pub mod emit; // from a claimed row to its recorded answer
+pub mod lang; // English and French: how each writes amounts and dates
 pub mod lifecycle; // signals, sd_notify, watchdog
 pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
