@@ -4,6 +4,7 @@ pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
 pub mod callback; // TresorPay's callback: a hint to ask now
 pub mod cancel; // one cancel from its commit to its recorded answer
+pub mod chart; // charts as SVG text
 pub mod cli; // one file a command
 pub mod clock; // wall-clock time as the database writes it
 pub mod command; // carries out the rows of `command`
