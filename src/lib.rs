@@ -20,6 +20,7 @@ pub mod paid; // what is left to do for a paid row: confirmation, receipt, the a
 pub mod poll; // from a notice that is due to its recorded status
 pub mod publish; // what holds requests back, written where `status` finds it
 pub mod reconcile; // asks again about what is finished, and records what has changed there
+pub mod report; // the accountant's report: bookings, figures, and how they are printed
 pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
 pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel
