@@ -8,6 +8,7 @@ mod demo;
 mod list;
 mod migrate;
 mod output;
+mod report;
 mod run;
 mod show;
 mod simulator;
@@ -69,6 +70,8 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
+    /// The books of a period: emitted, paid, canceled, outstanding; text, CSV, JSON or a page to print
+    Report(report::ReportArgs),
     /// Accepts an old copy of the database that was put back
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
@@ -116,6 +119,7 @@ impl Cli {
             Command::Resolve(args) => ask::resolve(&sources, &args),
             Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
+            Command::Report(args) => report::run(&sources, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
         };

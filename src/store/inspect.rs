@@ -6,6 +6,7 @@ mod health; // what `check` asks
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
 mod reconciled; // what reconciliation found
+mod report; // what the report is drawn from
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
