@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
-use super::lines::ReadLine;
+use super::lines::{ReadLine, Trouble};
 use crate::notice::Status;
 
 /// Differences that are kept; more are counted only.
@@ -118,7 +118,7 @@ pub struct Finding {
     /// In the statement.
     pub date: Option<NaiveDate>,
     /// Of an unreadable line: the column and what is wrong.
-    pub trouble: Option<(String, String)>,
+    pub trouble: Option<(String, Trouble)>,
 }
 
 /// How many, and what they come to in XOF.
@@ -459,7 +459,7 @@ mod tests {
             line: 9,
             reference: Some("TP-6".into()),
             column: "Montant".into(),
-            why: "is no amount".into(),
+            why: Trouble::NoReference,
         };
         comparison.line(unreadable, known(row(6, 60, Some(8))));
         comparison.line(ReadLine::Total { line: 10, amount: 2100 }, None);
@@ -507,7 +507,7 @@ mod tests {
             for (at, (id, amount, date)) in (2..).zip(&lines) {
                 let known = usize::try_from(*id).ok().and_then(|id| rows.get(id)).cloned().map(|row| (row, true));
                 let said = if amount % 7 == 0 {
-                    ReadLine::Unreadable { line: at, reference: None, column: String::new(), why: String::new() }
+                    ReadLine::Unreadable { line: at, reference: None, column: String::new(), why: Trouble::NoReference }
                 } else {
                     line(at, &format!("TP-{id}"), *amount, *date)
                 };

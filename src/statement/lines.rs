@@ -6,8 +6,8 @@ use std::{fs::File, io, path::Path};
 use chrono::NaiveDate;
 
 use super::{
-    amount::{parse_amount, trimmed},
-    date::{DateForm, parse_date},
+    amount::{AmountError, parse_amount, trimmed},
+    date::{DateError, DateForm, parse_date},
     layout::{Given, Layout, LayoutError, Wanted, plain},
     records::{Record, RecordError, Records},
     text::{Encoding, TextError, TextFile, Utf8Reader},
@@ -203,9 +203,34 @@ pub enum ReadLine {
         reference: Option<String>,
         /// The column's name in the header.
         column: String,
-        /// What is wrong; the value itself is not shown.
-        why: String,
+        /// What is wrong.
+        why: Trouble,
     },
+}
+
+/// Why a line cannot be read; the value itself is never shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// A separator within a value that is not quoted, most often.
+    #[error("the line has {there} columns and the header {width}: a separator stands within a value")]
+    Width {
+        /// Columns of the line.
+        there: usize,
+        /// Columns of the header.
+        width: usize,
+    },
+    /// Blank.
+    #[error("there is no reference")]
+    NoReference,
+    /// Not one that anybody gives.
+    #[error("is no reference: longer than {MAX_REFERENCE} characters, or with a line's end in it")]
+    BadReference,
+    /// The amount.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+    /// The date.
+    #[error(transparent)]
+    Date(#[from] DateError),
 }
 
 /// Reads the lines.
@@ -279,32 +304,28 @@ fn read(layout: &Layout, record: Record<'_>) -> (ReadLine, Option<DateForm>) {
     if reference.is_empty() && amount.is_empty() && date.unwrap_or_default().is_empty() {
         return (ReadLine::PassedOver, None);
     }
-    let unreadable = |key: &str, why: String| {
+    let unreadable = |key: &str, why: Trouble| {
         let named = (!reference.is_empty() && reference.chars().count() <= MAX_REFERENCE)
             .then(|| reference.to_owned());
         (ReadLine::Unreadable { line, reference: named, column: layout.title(key), why }, None)
     };
     let (there, width) = (record.len(), layout.width);
     if record.fields().skip(width).any(|field| !trimmed(field).is_empty()) {
-        let why =
-            format!("the line has {there} columns and the header {width}: a separator stands within a value");
-        return unreadable("reference", why);
+        return unreadable("reference", Trouble::Width { there, width });
     }
     if reference.is_empty() {
-        return unreadable("reference", "there is no reference".to_owned());
+        return unreadable("reference", Trouble::NoReference);
     }
     if reference.chars().count() > MAX_REFERENCE || reference.chars().any(char::is_control) {
-        let why =
-            format!("is no reference: longer than {MAX_REFERENCE} characters, or with a line's end in it");
-        return unreadable("reference", why);
+        return unreadable("reference", Trouble::BadReference);
     }
     let amount = match parse_amount(amount) {
         Ok(amount) => amount,
-        Err(why) => return unreadable("amount", why.to_string()),
+        Err(why) => return unreadable("amount", why.into()),
     };
     let (date, form) = match date.map(parse_date).transpose() {
         Ok(date) => date.unzip(),
-        Err(why) => return unreadable("date", why.to_string()),
+        Err(why) => return unreadable("date", why.into()),
     };
     (ReadLine::Payment { line, reference: reference.to_owned(), amount, date }, form)
 }
@@ -355,6 +376,6 @@ mod tests {
         let named: Vec<_> = all.iter().map(columns).collect();
         assert_eq!(named, ["Référence", "Référence", "Montant", "Date", "Référence", "Date"]);
         let text = format!("{all:?}");
-        assert!(text.contains("the line has 4 columns and the header 3"), "{text}");
+        assert!(text.contains("Width { there: 4, width: 3 }"), "{text}");
     }
 }
