@@ -25,6 +25,7 @@ pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
 pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel
 pub mod simulator; // the built-in TresorPay, for tests, the demo and users' integration tests
+pub mod statement; // the Treasury's statement against the outbox, and reading other programs' CSV
 pub mod store; // all SQL: open, migrate, lease, reads, the single writer
 pub mod tresorpay; // the API client, and what an answer means for the money
 pub mod waits; // stored waits, when the wall clock was set

@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod demo;
 mod list;
+mod match_;
 mod migrate;
 mod output;
 mod report;
@@ -56,6 +57,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
+    /// Compares the Treasury's statement, a CSV file, with the payments of the outbox
+    Match(Box<match_::MatchArgs>),
     /// Withdraws notices: at TresorPay first, if they may be there
     Cancel(ask::AskArgs),
     /// Sends REJECTED rows again, once they are corrected
@@ -112,6 +115,7 @@ impl Cli {
             Command::List(args) => list::run(&sources, &args),
             Command::Show(args) => show::run(&sources, &args),
             Command::Add(args) => add::run(&sources, &args),
+            Command::Match(args) => match_::run(&sources, &args),
             Command::Cancel(args) => ask::rows(&sources, Action::Cancel, &args),
             Command::Retry(args) => ask::rows(&sources, Action::Retry, &args),
             Command::Poll(args) => ask::rows(&sources, Action::Poll, &args),
@@ -141,6 +145,11 @@ impl Cli {
 #[expect(clippy::print_stderr, reason = "the one place where a command says why it failed")]
 fn complain(error: &anyhow::Error) {
     eprintln!("tresorpayd: {error:#}");
+}
+
+/// An input as people name it.
+fn file_name(path: &std::path::Path) -> String {
+    if path == std::path::Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// Settings of a command that only opens the database.

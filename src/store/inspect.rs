@@ -5,6 +5,7 @@ mod file; // the files on the disk, and who holds them
 mod health; // what `check` asks
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
+mod payments; // what a statement is compared with
 mod reconciled; // what reconciliation found
 mod report; // what the report is drawn from
 mod summary; // counts and amounts
