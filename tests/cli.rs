@@ -14,6 +14,8 @@ mod bench;
 mod check;
 #[path = "cli/list.rs"]
 mod list;
+#[path = "cli/man.rs"]
+mod man;
 #[path = "cli/migrate.rs"]
 mod migrate;
 #[path = "cli/show.rs"]
