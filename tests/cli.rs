@@ -12,6 +12,10 @@ mod ask;
 mod bench;
 #[path = "cli/check.rs"]
 mod check;
+#[path = "cli/check_machine.rs"]
+mod check_machine;
+#[path = "cli/check_network.rs"]
+mod check_network;
 #[path = "cli/list.rs"]
 mod list;
 #[path = "cli/man.rs"]
