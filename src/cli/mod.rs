@@ -10,6 +10,7 @@ mod list;
 mod man;
 mod migrate;
 mod output;
+mod probe;
 mod run;
 mod show;
 mod simulator;
@@ -75,6 +76,8 @@ enum Command {
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
+    /// Learns from a sandbox what TresorPay's documentation leaves unknown, and says which settings follow
+    Probe(probe::ProbeArgs),
     /// Prints a shell's completions of this command line
     Completions(completions::CompletionsArgs),
     /// Prints a manual page, or writes all of them
@@ -124,6 +127,7 @@ impl Cli {
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
+            Command::Probe(args) => probe::run(&sources, &args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
         };
