@@ -18,6 +18,7 @@ pub mod notice; // the domain, free of SQL and HTTP
 pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
 pub mod paid; // what is left to do for a paid row: confirmation, receipt, the application's callback
 pub mod poll; // from a notice that is due to its recorded status
+pub mod probe; // asks a sandbox what the documentation leaves unknown
 pub mod publish; // what holds requests back, written where `status` finds it
 pub mod reconcile; // asks again about what is finished, and records what has changed there
 pub mod report; // the accountant's report: bookings, figures, and how they are printed

@@ -4,11 +4,14 @@ mod accept_restore;
 mod add;
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod list;
+mod man;
 mod match_;
 mod migrate;
 mod output;
+mod probe;
 mod report;
 mod run;
 mod show;
@@ -79,6 +82,12 @@ enum Command {
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
+    /// Learns from a sandbox what TresorPay's documentation leaves unknown, and says which settings follow
+    Probe(probe::ProbeArgs),
+    /// Prints a shell's completions of this command line
+    Completions(completions::CompletionsArgs),
+    /// Prints a manual page, or writes all of them
+    Man(man::ManArgs),
 }
 
 /// What a command ends with.
@@ -126,6 +135,9 @@ impl Cli {
             Command::Report(args) => report::run(&sources, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
+            Command::Probe(args) => probe::run(&sources, &args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         };
         match result {
             Ok(code) => code,
