@@ -13,6 +13,7 @@ pub mod emit; // from a claimed row to its recorded answer
 pub mod lifecycle; // signals, sd_notify, watchdog
 pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
+pub mod observe; // the instruments: what the daemon counts of its own work
 pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
 pub mod paid; // what is left to do for a paid row: confirmation, receipt, the application's callback
 pub mod poll; // from a notice that is due to its recorded status

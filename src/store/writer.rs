@@ -34,9 +34,9 @@ use super::{
     turn::Bracket,
     wait::{Publish, WaitMove},
 };
-use crate::{clock::Timestamp, notice::Policy};
-use operation::Asked;
+use crate::{clock::Timestamp, notice::Policy, observe::Commits};
 pub(super) use operation::{Answered, Operation};
+use operation::{Asked, Ping};
 use refused::Waiting;
 use trouble::Trouble;
 pub(super) use unseen::open_attempt;
@@ -53,6 +53,7 @@ const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
+    commits: Commits,
 }
 
 impl Writer {
@@ -64,7 +65,19 @@ impl Writer {
         guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        (Self { queue }, WriterTask::new(file, conn, mark, guard).run(inbox))
+        let commits = Commits::default();
+        let task = WriterTask::new(file, conn, mark, guard, commits.clone());
+        (Self { queue, commits }, task.run(inbox))
+    }
+
+    /// Its instruments.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// Waits for its turn in a transaction that changes nothing: the database takes writes.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.submit(Ping).await
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
@@ -254,10 +267,17 @@ struct WriterTask {
     waiting: Waiting,
     refusals: Trouble,
     wal: Wal,
+    commits: Commits,
 }
 
 impl WriterTask {
-    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, guard: Arc<Guard>) -> Self {
+    fn new(
+        file: WriterFile,
+        conn: SqliteConnection,
+        mark: Mark,
+        guard: Arc<Guard>,
+        commits: Commits,
+    ) -> Self {
         Self {
             wal: Wal::new(&file.path, file.max_wal),
             file,
@@ -272,6 +292,7 @@ impl WriterTask {
             trouble: Trouble::default(),
             waiting: Waiting::default(),
             refusals: Trouble::default(),
+            commits,
         }
     }
 
@@ -430,8 +451,10 @@ impl WriterTask {
             return Err(self.went_back(&format!("it gives the attempt {first} a second time")));
         }
         while let Err(error) = self.mark.advance(last) {
+            self.commits.refused(trouble::UNMARKED);
             tokio::time::sleep(self.trouble.unmarked(&error)).await;
         }
+        self.commits.over();
         self.trouble.over();
         self.mark_dirty = true;
         self.guard.check()
@@ -455,6 +478,7 @@ impl WriterTask {
             let error = match self.try_once(group).await {
                 Ok(()) => {
                     self.held = tried.elapsed();
+                    self.commits.done(group.len(), self.held);
                     self.trouble.over();
                     self.after_commit().await;
                     return Ok(());
@@ -480,7 +504,10 @@ impl WriterTask {
     async fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
         self.drop_connection().await;
         let delay = match &error {
-            StoreError::Sqlite(passing) if is_passing(passing) => self.trouble.refused(passing),
+            StoreError::Sqlite(passing) if is_passing(passing) => {
+                self.commits.refused(super::error::trouble(passing).code());
+                self.trouble.refused(passing)
+            }
             _ => return Err(error),
         };
         if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
