@@ -4,12 +4,14 @@ pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
 pub mod callback; // TresorPay's callback: a hint to ask now
 pub mod cancel; // one cancel from its commit to its recorded answer
+pub mod chart; // charts as SVG text
 pub mod cli; // one file a command
 pub mod clock; // wall-clock time as the database writes it
 pub mod command; // carries out the rows of `command`
 pub mod demo; // the whole job with nothing set up: simulator, daemon and an application in one process
 pub mod doubt; // when a doubt may be settled
 pub mod emit; // from a claimed row to its recorded answer
+pub mod lang; // English and French: how each writes amounts and dates
 pub mod lifecycle; // signals, sd_notify, watchdog
 pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
