@@ -11,6 +11,7 @@ pub mod command; // carries out the rows of `command`
 pub mod demo; // the whole job with nothing set up: simulator, daemon and an application in one process
 pub mod doubt; // when a doubt may be settled
 pub mod emit; // from a claimed row to its recorded answer
+pub mod http; // health, metrics and the status page
 pub mod lang; // English and French: how each writes amounts and dates
 pub mod lifecycle; // signals, sd_notify, watchdog
 pub mod logging; // where log lines go
@@ -27,5 +28,6 @@ pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel
 pub mod simulator; // the built-in TresorPay, for tests, the demo and users' integration tests
 pub mod store; // all SQL: open, migrate, lease, reads, the single writer
 pub mod tresorpay; // the API client, and what an answer means for the money
+pub mod verdict; // fine, warning or critical, and why: for `status` and the status page
 pub mod waits; // stored waits, when the wall clock was set
 pub mod watch; // wakes the workers when another connection has committed
