@@ -24,6 +24,7 @@ pub mod probe; // asks a sandbox what the documentation leaves unknown
 pub mod publish; // what holds requests back, written where `status` finds it
 pub mod reconcile; // asks again about what is finished, and records what has changed there
 pub mod report; // the accountant's report: bookings, figures, and how they are printed
+pub mod retention; // takes personal data out of what is finished, and card numbers out of what is emitted
 pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
 pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel

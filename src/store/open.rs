@@ -185,6 +185,8 @@ pub(super) fn daemon_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("temp_store", "memory")
+        // What is moved or deleted leaves no copy in the pages that it was in: retention rests on it.
+        .pragma("secure_delete", "on")
         .collation(GUARD, str::cmp)
         .thread_name(|_| "sqlite-writer".to_owned())
 }
