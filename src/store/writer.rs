@@ -27,7 +27,7 @@ use super::{
     sharing::{Pause, Sharing},
     turn::Bracket,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, observe::Commits};
 pub use handle::Writer;
 pub(super) use operation::{Answered, Operation};
 use refused::Waiting;
@@ -77,10 +77,17 @@ struct WriterTask {
     waiting: Waiting,
     refusals: Trouble,
     wal: Wal,
+    commits: Commits,
 }
 
 impl WriterTask {
-    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, guard: Arc<Guard>) -> Self {
+    fn new(
+        file: WriterFile,
+        conn: SqliteConnection,
+        mark: Mark,
+        guard: Arc<Guard>,
+        commits: Commits,
+    ) -> Self {
         Self {
             wal: Wal::new(&file.path, file.max_wal),
             file,
@@ -95,6 +102,7 @@ impl WriterTask {
             trouble: Trouble::default(),
             waiting: Waiting::default(),
             refusals: Trouble::default(),
+            commits,
         }
     }
 
@@ -290,8 +298,10 @@ impl WriterTask {
             return Err(self.went_back(&format!("it gives the attempt {first} a second time")));
         }
         while let Err(error) = self.mark.advance(last) {
+            self.commits.refused(trouble::UNMARKED);
             tokio::time::sleep(self.trouble.unmarked(&error)).await;
         }
+        self.commits.over();
         self.trouble.over();
         self.mark_dirty = true;
         self.guard.check()
@@ -315,6 +325,7 @@ impl WriterTask {
             let error = match self.try_once(group).await {
                 Ok(()) => {
                     self.held = tried.elapsed();
+                    self.commits.done(group.len(), self.held);
                     self.trouble.over();
                     self.after_commit().await;
                     return Ok(());
@@ -340,7 +351,10 @@ impl WriterTask {
     async fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
         self.drop_connection().await;
         let delay = match &error {
-            StoreError::Sqlite(passing) if is_passing(passing) => self.trouble.refused(passing),
+            StoreError::Sqlite(passing) if is_passing(passing) => {
+                self.commits.refused(super::error::trouble(passing).code());
+                self.trouble.refused(passing)
+            }
             _ => return Err(error),
         };
         if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {

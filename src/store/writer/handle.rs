@@ -7,12 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Operation, QUEUE, Upkeep, WriterFile, WriterTask,
-    operation::Asked,
+    operation::{Asked, Ping},
     write::{EmitTurn, Reply, Write},
 };
 use crate::{
     clock::Timestamp,
     notice::Policy,
+    observe::Commits,
     store::{
         AfterCancel, Anonymise, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart,
         DoubtNote, DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard,
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
+    commits: Commits,
     upkeep: mpsc::Sender<(Upkeep, oneshot::Sender<bool>)>,
 }
 
@@ -44,7 +46,19 @@ impl Writer {
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let (upkeep, asked) = mpsc::channel(1);
-        (Self { queue, upkeep }, WriterTask::new(file, conn, mark, guard).run(inbox, asked))
+        let commits = Commits::default();
+        let task = WriterTask::new(file, conn, mark, guard, commits.clone());
+        (Self { queue, commits, upkeep }, task.run(inbox, asked))
+    }
+
+    /// Its instruments.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// Waits for its turn in a transaction that changes nothing: the database takes writes.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.submit(Ping).await
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
