@@ -153,10 +153,8 @@ impl Session {
     ) -> Reply {
         let reply = self.once(question, &method, path, body.as_ref()).await;
         match &reply.exchange {
-            Exchange::Answered(Answer { status: 401, .. }) => {
-                if self.renew(question).await {
-                    return self.once(question, &method, path, body.as_ref()).await;
-                }
+            Exchange::Answered(Answer { status: 401, .. }) if self.renew(question).await => {
+                return self.once(question, &method, path, body.as_ref()).await;
             }
             // Surely not carried out.
             Exchange::Answered(Answer { status: 429, retry_after, .. }) => {
