@@ -186,7 +186,7 @@ impl Desk<'_> {
             Emitted::Notice(reference) => self.notices.exists(client, reference),
             Emitted::Refused => self.notices.made_none(client),
             Emitted::Unknown(_) if matches!(reply.exchange, Exchange::Unsent(_)) => {
-                self.notices.made_none(client)
+                self.notices.made_none(client);
             }
             Emitted::Canceled(_) | Emitted::Unknown(_) => {}
         }
