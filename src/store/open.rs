@@ -21,6 +21,7 @@ use super::{
     examine::{Examined, damage_at, examine, look},
     lease::beside,
     mark::{Mark, MarkState, Standing, compare},
+    owner::{hand_over, try_open},
     writer::WriterFile,
 };
 
@@ -122,7 +123,24 @@ pub async fn migrate_only(path: &Path, binding: &Binding) -> Result<(), StoreErr
     let _lease = Lease::take(path)?;
     admit(path, None, binding).await?;
     create_file(path)?;
-    prepare(&daemon_options(path), path, binding).await?.close().await?;
+    let conn = prepare(&daemon_options(path), path, binding).await?;
+    close_and_leave_wal(conn, path).await
+}
+
+/// Closes the last connection that writes; `-wal` and `-shm` stay, and stay the daemon's.
+///
+/// SQLite removes them when the last connection is closed, and whoever comes next makes them anew as its own: an
+/// application that only reads, say. In a folder with the sticky bit the kernel (`fs.protected_regular`) then keeps the
+/// daemon from opening them. A connection that only reads removes nothing, so one is there until the other is closed.
+pub(super) async fn close_and_leave_wal(conn: SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let keeper = async {
+        let mut keeper = SqliteConnection::connect_with(&base_options(path).read_only(true)).await?;
+        sqlx::query("SELECT count(*) FROM sqlite_master").execute(&mut keeper).await?;
+        Ok::<_, sqlx::Error>(keeper)
+    };
+    let keeper = keeper.await;
+    conn.close().await?;
+    keeper?.close().await?;
     Ok(())
 }
 
@@ -243,7 +261,7 @@ pub(super) fn check_folder(path: &Path) -> Result<(), StoreError> {
 pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
     let failed = |error: std::io::Error| StoreError::Schema { path: path.to_owned(), why: error.to_string() };
     match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        Ok(_) => Ok(()),
+        Ok(file) => hand_over(&file, path).map_err(failed),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
                 hide_from_strangers(&file).map_err(failed)?;
@@ -259,11 +277,7 @@ pub(super) fn create_file(path: &Path) -> Result<(), StoreError> {
 /// As [`check_header`], only before this process has a connection to it.
 pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
     for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
-        match OpenOptions::new().read(true).write(true).open(&file) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(no_access(&file, &error)),
-        }
+        try_open(&file).map_err(|error| no_access(&file, &error))?;
     }
     Ok(std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0))
 }
@@ -276,7 +290,7 @@ fn no_access(file: &Path, error: &std::io::Error) -> StoreError {
     );
     let why = format!(
         "{error}; this runs as user {user}, and {owner}. The daemon's user must be able to read and write the database, \
-         the -wal and -shm beside it, and their folder"
+         the -wal and -shm beside it, and their folder; in a folder with the sticky bit these files must be its own (chown)"
     );
     StoreError::Access { path: file.to_owned(), why }
 }

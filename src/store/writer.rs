@@ -28,6 +28,7 @@ use super::{
     error::is_passing,
     evidence::{CallbackKey, PollNow, SecondOver},
     mark::Mark,
+    open::close_and_leave_wal,
     reconcile::Reschedule,
     replace::Corrections,
     sharing::{Pause, Sharing},
@@ -330,7 +331,7 @@ impl WriterTask {
             if let Err(error) = emptied {
                 tracing::warn!(%error, "the WAL could not be written back; the next start does it");
             }
-            conn.close().await?;
+            close_and_leave_wal(conn, &self.file.path).await?;
         }
         Ok(())
     }
