@@ -4,8 +4,10 @@ mod accept_restore;
 mod add;
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod list;
+mod man;
 mod migrate;
 mod output;
 mod run;
@@ -73,6 +75,10 @@ enum Command {
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
+    /// Prints a shell's completions of this command line
+    Completions(completions::CompletionsArgs),
+    /// Prints a manual page, or writes all of them
+    Man(man::ManArgs),
 }
 
 /// What a command ends with.
@@ -118,6 +124,8 @@ impl Cli {
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         };
         match result {
             Ok(code) => code,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-pub use super::{MarkState, SchemaState, examine::wanted_version};
+pub use super::{MarkState, SchemaState, examine::wanted_version, lease::lock_file};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::foreign_mark;
 pub(super) use health::quick_faults;

@@ -3,7 +3,7 @@
 
 use std::{error::Error as _, fmt};
 
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, header::HeaderMap};
 
 use super::{
     ErrorCode, RetryAfter, ServerClock, certificate,
@@ -81,15 +81,20 @@ pub async fn send(request: RequestBuilder, max_body: usize, clock: &ServerClock)
         Err(error) => return failed(&error),
     };
     let status = response.status().as_u16();
-    if let Some(date) = server_date(response.headers()) {
-        clock.observe(date, sent_at, Timestamp::now());
-    }
+    observe_date(response.headers(), clock, sent_at);
     let retry_after = asked_to_wait(response.headers()).map(RetryAfter);
     let body = match read_limited(response, max_body).await {
         Ok(bytes) => Body::Whole(bytes),
         Err(why) => Body::Cut(why),
     };
     Exchange::Answered(Answer { status, retry_after, body })
+}
+
+/// Compares the answer's time, if it tells one, with ours.
+pub fn observe_date(headers: &HeaderMap, clock: &ServerClock, sent_at: Timestamp) {
+    if let Some(date) = server_date(headers) {
+        clock.observe(date, sent_at, Timestamp::now());
+    }
 }
 
 /// What a request without an answer's head came to.
