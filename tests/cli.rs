@@ -22,6 +22,10 @@ mod list;
 mod man;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/probe.rs"]
+mod probe;
+#[path = "cli/probe_trouble.rs"]
+mod probe_trouble;
 #[path = "cli/show.rs"]
 mod show;
 #[path = "cli/status.rs"]

@@ -1,11 +1,16 @@
 //! What a COMMIT that failed may have left, and which file is written: the writer alone, on a real database.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::*;
+use tokio::sync::oneshot;
+
+use super::{
+    write::{EmitTurn, Write},
+    *,
+};
 use crate::{
     notice::{Source, Status, TresorPayReference},
     store::{
-        PollOutcome,
+        Claim, DoubtPolicy, EmissionRecord, PollOutcome, PollRecord,
         mark::{Mark, Reading, Standing},
         open::{Binding, create_file, daemon_options, prepare},
     },
@@ -36,7 +41,7 @@ impl Bench {
         let mark = Mark::open(&folder.path().join("mark"), &standing).unwrap();
         let guard = Arc::new(guarded.with_mark(mark.clone()));
         let file = WriterFile { path, options, max_wal: 1 << 30 };
-        Self { task: WriterTask::new(file, conn, mark, guard), folder }
+        Self { task: WriterTask::new(file, conn, mark, guard, Commits::default()), folder }
     }
 
     /// The database took the group, and the writer was told that it failed.
