@@ -77,6 +77,8 @@ mod settle; // doubts that a cancel ends, or does not
 mod settle_answers; // what each answer to a cancel comes to
 #[path = "daemon/settle_resend.rs"]
 mod settle_resend; // doubts that the same reference ends, sent again
+#[path = "daemon/sharing.rs"]
+mod sharing; // what a stop leaves for those who share the database
 #[path = "daemon/start.rs"]
 mod start; // which databases and settings are refused
 #[path = "daemon/stop.rs"]

@@ -16,6 +16,7 @@ pub mod inspect;
 mod lease;
 mod mark;
 mod open;
+mod owner;
 mod paid;
 mod poll;
 mod queue;

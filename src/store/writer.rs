@@ -24,6 +24,7 @@ use super::{
     Guard, StoreError,
     error::is_passing,
     mark::Mark,
+    open::close_and_leave_wal,
     sharing::{Pause, Sharing},
     turn::Bracket,
 };
@@ -174,7 +175,7 @@ impl WriterTask {
             if let Err(error) = emptied {
                 tracing::warn!(%error, "the WAL could not be written back; the next start does it");
             }
-            conn.close().await?;
+            close_and_leave_wal(conn, &self.file.path).await?;
         }
         Ok(())
     }
