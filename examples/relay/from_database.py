@@ -35,6 +35,7 @@ WRITTEN = (
 # What tresorpayd writes and the application wants to know.
 KNOWN = ("status", "tresorpay_reference", "payment_url", "provider", "pay_date", "paid_at", "last_error", "updated_at")
 CONFLICT = "relay: the outbox has this reference with other content; a notice that was sent is corrected by a new row"
+FOREIGN = "relay: the outbox has this reference from another application; each needs references of its own"
 LOST = "relay: a restored copy of the outbox lacks this; look at TresorPay for it before it is billed again"
 
 
@@ -116,10 +117,12 @@ def bring(outbox, name, row):
             return None
         *here, status = outbox.execute(
             f"SELECT {', '.join(WRITTEN)}, status FROM outbox WHERE reference = ?", (row["reference"],)).fetchone()
+        ours = outbox.execute("SELECT name FROM relay_notice WHERE reference = ?", (row["reference"],)).fetchone()
+        if ours != (name,):
+            return FOREIGN
         if tuple(here) == values:
             return None
-        ours = outbox.execute("SELECT name FROM relay_notice WHERE reference = ?", (row["reference"],)).fetchone()
-        if ours != (name,) or status not in ("PENDING", "REJECTED"):
+        if status not in ("PENDING", "REJECTED"):
             return CONFLICT
         outbox.execute(f"UPDATE outbox SET {', '.join(column + ' = ?' for column in WRITTEN)} WHERE reference = ?",
                        (*values, row["reference"]))
@@ -175,7 +178,7 @@ def write_back_outcomes(remote, outbox, name):
     remote.commit()
 
 
-def write_back_statuses(remote, outbox):
+def write_back_statuses(remote, outbox, name):
     """What the feed tells is written there with the place in the feed. Each row as it is now: a step may be skipped."""
     # The lock makes a second relay wait for this one.
     timeline, last = query(remote, "SELECT timeline, last_transition FROM tresorpay_feed FOR UPDATE")[0]
@@ -185,8 +188,10 @@ def write_back_statuses(remote, outbox):
         if timeline:
             tell_lost(remote, outbox)
     rows = outbox.execute(
-        f"SELECT t.id, o.reference, {', '.join('o.' + column for column in KNOWN)} FROM transition AS t"
-        " LEFT JOIN outbox AS o ON o.id = t.outbox_id WHERE t.id > ? ORDER BY t.id LIMIT ? + 0", (last, BATCH)).fetchall()
+        f"SELECT t.id, ours.reference, {', '.join('o.' + column for column in KNOWN)} FROM transition AS t"
+        " LEFT JOIN outbox AS o ON o.id = t.outbox_id"
+        " LEFT JOIN relay_notice AS ours ON ours.reference = o.reference AND ours.name = ?"
+        " WHERE t.id > ? ORDER BY t.id LIMIT ? + 0", (name, last, BATCH)).fetchall()
     latest = {reference: known for _, reference, *known in rows if reference is not None}
     assignments = ", ".join(column + " = %s" for column in KNOWN)
     for reference, known in sorted(latest.items()):
@@ -211,7 +216,7 @@ def look(remote, outbox, name):
     busy = [
         carry_notices(remote, outbox, name),
         carry_commands(remote, outbox, name),
-        write_back_statuses(remote, outbox),
+        write_back_statuses(remote, outbox, name),
     ]
     write_back_outcomes(remote, outbox, name)
     return BATCH in busy

@@ -82,7 +82,7 @@ class Server:
 
 
 class PostgreSQL(Server):
-    name, user, every = "postgresql", "postgres", 1
+    name, user, every = "postgresql", "postgres", 2
 
     def serve(self):
         programs = Path(sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1])
@@ -170,7 +170,7 @@ def check_from_database(world, server):
     theirs = f"{name}-theirs"
     subprocess.run([world.program, "add", "-"], env=world.env, check=True, stdout=subprocess.DEVNULL, text=True,
                    input=json.dumps({"reference": theirs, "net_total": 500, "tax_payer": {"name": "Diarra"},
-                                     "items": [{"name": "Timbre", "quantity": 1, "unitPrice": 500}]}))
+                                     "items": [dict(json.loads(ITEMS)[0], quantity=1, unitPrice=500)]}))
     server.sql(
         (INSERT, f"{name}-bad", 7, TAX_PAYER, ITEMS, None),
         (INSERT, f"{name}-refused", 12000, TAX_PAYER, ITEMS, "NO-SUCH-STRUCTURE"),
@@ -200,7 +200,7 @@ def check_from_database(world, server):
         status, error = told(f"{name}-bad")
         assert status == "REJECTED" and "net_total must equal" in error, (status, error)
         assert "STRUCTURE_NOT_FOUND" in told(f"{name}-refused")[1], told(f"{name}-refused")
-        assert "other content" in told(theirs)[1], told(theirs)
+        assert "another application" in told(theirs)[1], told(theirs)
 
         # 4. Corrections, made over there.
         server.sql(
