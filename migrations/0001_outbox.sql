@@ -86,6 +86,8 @@ CREATE TABLE transition (
     to_status   TEXT NOT NULL,
     source      TEXT NOT NULL,
     reason      TEXT,
+    provider    TEXT,           -- of a transition to PAID: outbox.provider and
+    pay_date    TEXT,           -- outbox.pay_date as they were then, for the books
 
     CHECK (id > 0),
     CHECK (source IN ('application', 'emit', 'poll', 'command', 'callback', 'reconcile', 'recovery'))
@@ -604,8 +606,9 @@ BEGIN
         END
     END;
 
-    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
-        VALUES (NEW.id, NEW.updated_at, OLD.status, NEW.status, NEW.status_source, NEW.status_reason);
+    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason, provider, pay_date)
+        VALUES (NEW.id, NEW.updated_at, OLD.status, NEW.status, NEW.status_source, NEW.status_reason,
+                CASE NEW.status WHEN 'PAID' THEN NEW.provider END, CASE NEW.status WHEN 'PAID' THEN NEW.pay_date END);
 END;
 
 -- Reconciliation found that a payment is not what it was: a transition with from = to keeps both. What was not known before
@@ -616,8 +619,8 @@ WHEN NEW.status = OLD.status AND OLD.status = 'PAID'
 BEGIN
     DELETE FROM outbox_correction_ticket;
     INSERT INTO outbox_correction_ticket (outbox_id) VALUES (NEW.id);
-    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
-    VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'reconcile',
+    INSERT INTO transition (outbox_id, at, from_status, to_status, source, provider, pay_date, reason)
+    VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'reconcile', NEW.provider, NEW.pay_date,
         'drift_payment: ' || substr(
             CASE WHEN NEW.provider <> OLD.provider
                  THEN ', provider ' || OLD.provider || ' -> ' || NEW.provider ELSE '' END

@@ -4,10 +4,15 @@ mod accept_restore;
 mod add;
 mod ask;
 mod check;
+mod completions;
 mod demo;
 mod list;
+mod man;
+mod match_;
 mod migrate;
 mod output;
+mod probe;
+mod report;
 mod run;
 mod show;
 mod simulator;
@@ -55,6 +60,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
+    /// Compares the Treasury's statement, a CSV file, with the payments of the outbox
+    Match(Box<match_::MatchArgs>),
     /// Withdraws notices: at TresorPay first, if they may be there
     Cancel(ask::AskArgs),
     /// Sends REJECTED rows again, once they are corrected
@@ -69,10 +76,18 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
+    /// The books of a period: emitted, paid, canceled, outstanding; text, CSV, JSON or a page to print
+    Report(report::ReportArgs),
     /// Accepts an old copy of the database that was put back
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
+    /// Learns from a sandbox what TresorPay's documentation leaves unknown, and says which settings follow
+    Probe(probe::ProbeArgs),
+    /// Prints a shell's completions of this command line
+    Completions(completions::CompletionsArgs),
+    /// Prints a manual page, or writes all of them
+    Man(man::ManArgs),
 }
 
 /// What a command ends with.
@@ -109,6 +124,7 @@ impl Cli {
             Command::List(args) => list::run(&sources, &args),
             Command::Show(args) => show::run(&sources, &args),
             Command::Add(args) => add::run(&sources, &args),
+            Command::Match(args) => match_::run(&sources, &args),
             Command::Cancel(args) => ask::rows(&sources, Action::Cancel, &args),
             Command::Retry(args) => ask::rows(&sources, Action::Retry, &args),
             Command::Poll(args) => ask::rows(&sources, Action::Poll, &args),
@@ -116,8 +132,12 @@ impl Cli {
             Command::Resolve(args) => ask::resolve(&sources, &args),
             Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
+            Command::Report(args) => report::run(&sources, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
+            Command::Probe(args) => probe::run(&sources, &args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         };
         match result {
             Ok(code) => code,
@@ -139,6 +159,11 @@ fn complain(error: &anyhow::Error) {
     eprintln!("tresorpayd: {error:#}");
 }
 
+/// An input as people name it.
+fn file_name(path: &std::path::Path) -> String {
+    if path == std::path::Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
 /// Settings of a command that only opens the database.
 fn database_settings(sources: &Sources) -> Result<Settings, Failure> {
     Ok(Settings::load(&sources.clone().needing(Need::Database))?)
@@ -149,10 +174,15 @@ fn store_failure(error: StoreError) -> Failure {
     if error.is_lasting() { Failure::Configuration(error.into()) } else { Failure::Other(error.into()) }
 }
 
+/// Polls of tasks between two looks at what other threads woke, SQLite's among them. With tokio's 31 a committed turn waits
+/// for the answers of all requests that came in meanwhile, and SQLite for the next turn.
+const LOOK_AT_OTHER_THREADS: u32 = 4;
+
 /// A runtime on one thread: SQLite has threads of its own, and the rest waits for the network.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .global_queue_interval(LOOK_AT_OTHER_THREADS)
         .build()
         .map_err(|error| Failure::Other(anyhow::Error::new(error).context("tokio runtime")))
 }

@@ -5,14 +5,16 @@ mod file; // the files on the disk, and who holds them
 mod health; // what `check` asks
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
+mod payments; // what a statement is compared with
 mod reconciled; // what reconciliation found
+mod report; // what the report is drawn from
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-pub use super::{MarkState, SchemaState, examine::wanted_version};
+pub use super::{MarkState, SchemaState, examine::wanted_version, lease::lock_file};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::foreign_mark;
 pub(super) use health::quick_faults;

@@ -26,6 +26,12 @@ impl Inspect {
         Ok(row.0)
     }
 
+    /// The version of the SQLite that is built in.
+    pub async fn sqlite_version(&self) -> Result<String, StoreError> {
+        let row: (String,) = sqlx::query_as("SELECT sqlite_version()").fetch_one(&self.pool).await?;
+        Ok(row.0)
+    }
+
     /// What SQLite finds wrong in the whole file; nothing is good. The quick look first: where that fails, the thorough
     /// one tells nothing more that helps.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
