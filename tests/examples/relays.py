@@ -19,6 +19,7 @@ PYTHON = "/usr/bin/python3"
 DEADLINE = 180
 TAX_PAYER = json.dumps({"name": "Coulibaly", "firstName": "Fatoumata"})
 ITEMS = json.dumps([{"name": "Vignette", "quantity": 2, "unitPrice": 6000, "codeNatureRecette": "71531"}])
+PAY_SOON = {"pay_share": 1, "pay_after_ms": 300, "pay_after_max_ms": 600}
 INSERT = "INSERT INTO tresorpay_outbox (reference, net_total, tax_payer, items, code_structure) VALUES (%s, %s, %s, %s, %s)"
 
 
@@ -137,7 +138,7 @@ def check_from_database(world, server):
     server.create_tables(f"{name}.sql")
     program = str(RELAY / "from_database.py")
     arguments = ["--name", name, *server.arguments(), str(world.outbox)]
-    world.ask("PUT", "/settings", {"pay_share": 1, "pay_after_ms": 300, "pay_after_max_ms": 600})
+    world.ask("PUT", "/settings", PAY_SOON)
 
     # 1. Killed before each of its lines in turn, with a new notice and a new command each time. What it left is then
     # carried by a look that nobody disturbs.
@@ -255,6 +256,8 @@ def over_ssh(world):
     for reference in references:
         notice = {"reference": reference, "net_total": 12000, "tax_payer": json.loads(TAX_PAYER), "items": json.loads(ITEMS)}
         (spool / f"{reference}.json").write_text(json.dumps(notice), encoding="utf-8")
+
+    world.ask("PUT", "/settings", PAY_SOON)
 
     kills = 0
     for at in range(1, 150, 6):
