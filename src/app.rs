@@ -5,7 +5,7 @@ mod supervise; // the tasks until they have ended
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     command::{Commander, Tools},
     doubt::DoubtClock,
     emit::Emitter,
-    lifecycle,
+    http, lifecycle,
     pace::Pace,
     paid::Paid,
     poll::Poller,
@@ -25,7 +25,7 @@ use crate::{
     schedule::Schedule,
     settings::{Environment, OnUncertain, Settings},
     settle::Settler,
-    store::{self, Binding, Guard, Lease, Reads, StoreError, Writer},
+    store::{self, Binding, Guard, Lease, Reads, StoreError, Writer, inspect::Inspect},
     tresorpay::{HttpOptions, TresorPay, http_client},
     waits::Waits,
     watch,
@@ -51,11 +51,11 @@ pub enum AppError {
     /// A schedule.
     #[error("schedule")]
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
-    /// The callback's address.
-    #[error(
-        "callback.listen: cannot listen on {address}: {source}. Is another program there? Nothing was sent"
-    )]
+    /// The address of `callback.listen` or `http.listen`.
+    #[error("{key}: cannot listen on {address}: {source}. Is another program there? Nothing was sent")]
     Listen {
+        /// The setting.
+        key: &'static str,
         /// Where.
         address: std::net::SocketAddr,
         /// The system's words.
@@ -105,6 +105,7 @@ pub struct App {
     pace: Pace,
     doubts: DoubtClock,
     callbacks: Option<Callbacks>,
+    http: Option<TcpListener>,
     guard: Arc<Guard>,
     lasting: Lasting,
     lease: Lease,
@@ -112,7 +113,7 @@ pub struct App {
 
 /// Where TresorPay's callbacks come in.
 struct Callbacks {
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     tokens: CallbackTokens,
     address: CallbackAddress,
 }
@@ -123,7 +124,7 @@ impl App {
         let credentials = settings.auth.credentials.clone().ok_or_else(|| {
             AppError::Configuration("auth.client_id and auth.client_secret are not set".to_owned())
         })?;
-        let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
+        let client = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
         let opened =
             store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
@@ -141,6 +142,7 @@ impl App {
             );
         }
         let callbacks = callbacks(&settings, &opened.writer).await?;
+        let http = listen_http(&settings).await?;
         let pace = Pace::new(
             settings.api.max_concurrency,
             settings.api.requests_per_second,
@@ -148,7 +150,7 @@ impl App {
             settings.api.breaker_failures,
         );
         let (auth, actor) = Auth::new(
-            http.clone(),
+            client.clone(),
             AuthOptions {
                 token_url: settings.auth.token_url.clone(),
                 client_id: credentials.client_id,
@@ -166,7 +168,7 @@ impl App {
             ("auth", Ok(()))
         });
         let phones = settings.notice.other_phone_numbers;
-        let api = TresorPay::new(http, auth.clone(), settings.api.base_url.clone(), phones);
+        let api = TresorPay::new(client, auth.clone(), settings.api.base_url.clone(), phones);
         Ok(Self {
             settings,
             tasks,
@@ -177,6 +179,7 @@ impl App {
             pace,
             doubts,
             callbacks,
+            http,
             guard: opened.guard,
             lasting,
             lease: opened.lease,
@@ -196,11 +199,16 @@ impl App {
             pace,
             doubts,
             callbacks,
+            http,
             guard,
             lasting,
             lease,
         } = self;
         let paid_options = paid_options(&settings);
+        let shown = match http {
+            Some(listener) => Some((listener, http::open(sources(&settings, &writer, &api, &pace)).await)),
+            None => None,
+        };
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (command_wake, reconcile_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let schedule = schedule(&settings, [&emit_wake, &poll_wake, &reconcile_wake]).await?;
@@ -289,6 +297,16 @@ impl App {
             );
             spawn("hints", lasting.watch(callback::work(desk, queue, shutdown.clone())));
         }
+        if let Some((listener, view)) = shown {
+            let serving = http::serve(listener, view, shutdown.clone());
+            spawn(
+                "http",
+                Box::pin(async move {
+                    serving.await;
+                    Ok(())
+                }),
+            );
+        }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
             "watchdog",
@@ -340,12 +358,33 @@ fn reconciler(
     Reconciler::new(writer, reads, poller, pace, reconcile_options(settings), steps)
 }
 
+/// Listens for readers, if that is asked for.
+async fn listen_http(settings: &Settings) -> Result<Option<TcpListener>, AppError> {
+    let Some(address) = settings.http.listen else { return Ok(None) };
+    let listener = http::bind(address).await;
+    Ok(Some(listener.map_err(|source| AppError::Listen { key: "http.listen", address, source })?))
+}
+
+/// What the readers are shown.
+fn sources(settings: &Settings, writer: &Writer, api: &TresorPay, pace: &Pace) -> http::Sources {
+    http::Sources {
+        writer: writer.clone(),
+        inspect: Inspect::beside_the_daemon(&settings.database.path),
+        auth: api.auth().clone(),
+        pace: pace.clone(),
+        clock: api.clock().clone(),
+        options: http::HttpOptions::new(settings),
+    }
+}
+
 /// Listens, with the key that tells genuine callbacks, if that is asked for.
 async fn callbacks(settings: &Settings, writer: &Writer) -> Result<Option<Callbacks>, AppError> {
     let Some(asked) = &settings.callback else { return Ok(None) };
-    let listener = callback::bind(asked.listen)
-        .await
-        .map_err(|source| AppError::Listen { address: asked.listen, source })?;
+    let listener = callback::bind(asked.listen).await.map_err(|source| AppError::Listen {
+        key: "callback.listen",
+        address: asked.listen,
+        source,
+    })?;
     let new = callback::new_key().map_err(|_| AppError::CallbackKey("the system gives no random numbers"))?;
     let tokens = CallbackTokens::new(&writer.callback_key(new).await?)
         .ok_or(AppError::CallbackKey("`callback_key` in `meta` is no key"))?;

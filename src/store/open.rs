@@ -189,7 +189,8 @@ pub(super) fn daemon_options(path: &Path) -> SqliteConnectOptions {
         .thread_name(|_| "sqlite-writer".to_owned())
 }
 
-fn read_pool(path: &Path, connections: u32) -> SqlitePool {
+/// Read-only connections that stay open once they are.
+pub(super) fn read_pool(path: &Path, connections: u32) -> SqlitePool {
     let options = base_options(path).read_only(true).thread_name(|_| "sqlite-reader".to_owned());
     SqlitePoolOptions::new()
         .max_connections(connections)

@@ -24,7 +24,7 @@ use super::{
     sharing::{Pause, Sharing},
     turn::Bracket,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, observe::Commits};
 pub use handle::Writer;
 pub(super) use operation::{Answered, Operation};
 use refused::Waiting;
@@ -66,10 +66,17 @@ struct WriterTask {
     waiting: Waiting,
     refusals: Trouble,
     wal: Wal,
+    commits: Commits,
 }
 
 impl WriterTask {
-    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, guard: Arc<Guard>) -> Self {
+    fn new(
+        file: WriterFile,
+        conn: SqliteConnection,
+        mark: Mark,
+        guard: Arc<Guard>,
+        commits: Commits,
+    ) -> Self {
         Self {
             wal: Wal::new(&file.path, file.max_wal),
             file,
@@ -84,6 +91,7 @@ impl WriterTask {
             trouble: Trouble::default(),
             waiting: Waiting::default(),
             refusals: Trouble::default(),
+            commits,
         }
     }
 
@@ -242,8 +250,10 @@ impl WriterTask {
             return Err(self.went_back(&format!("it gives the attempt {first} a second time")));
         }
         while let Err(error) = self.mark.advance(last) {
+            self.commits.refused(trouble::UNMARKED);
             tokio::time::sleep(self.trouble.unmarked(&error)).await;
         }
+        self.commits.over();
         self.trouble.over();
         self.mark_dirty = true;
         self.guard.check()
@@ -267,6 +277,7 @@ impl WriterTask {
             let error = match self.try_once(group).await {
                 Ok(()) => {
                     self.held = tried.elapsed();
+                    self.commits.done(group.len(), self.held);
                     self.trouble.over();
                     self.after_commit().await;
                     return Ok(());
@@ -292,7 +303,10 @@ impl WriterTask {
     async fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
         self.drop_connection().await;
         let delay = match &error {
-            StoreError::Sqlite(passing) if is_passing(passing) => self.trouble.refused(passing),
+            StoreError::Sqlite(passing) if is_passing(passing) => {
+                self.commits.refused(super::error::trouble(passing).code());
+                self.trouble.refused(passing)
+            }
             _ => return Err(error),
         };
         if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {

@@ -7,12 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Operation, QUEUE, WriterFile, WriterTask,
-    operation::Asked,
+    operation::{Asked, Ping},
     write::{EmitTurn, Reply, Write},
 };
 use crate::{
     clock::Timestamp,
     notice::Policy,
+    observe::Commits,
     store::{
         AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
         DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord,
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
+    commits: Commits,
 }
 
 impl Writer {
@@ -42,7 +44,19 @@ impl Writer {
         guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        (Self { queue }, WriterTask::new(file, conn, mark, guard).run(inbox))
+        let commits = Commits::default();
+        let task = WriterTask::new(file, conn, mark, guard, commits.clone());
+        (Self { queue, commits }, task.run(inbox))
+    }
+
+    /// Its instruments.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// Waits for its turn in a transaction that changes nothing: the database takes writes.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.submit(Ping).await
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
