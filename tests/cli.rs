@@ -16,6 +16,8 @@ mod check;
 mod list;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/show.rs"]
 mod show;
 #[path = "cli/status.rs"]

@@ -70,7 +70,7 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
-    /// The books of a period: emitted, paid, canceled, outstanding; text, CSV, JSON or a page to print
+    /// The books of a period: as text, CSV, JSON or a page to print
     Report(report::ReportArgs),
     /// Accepts an old copy of the database that was put back
     AcceptRestore(accept_restore::AcceptRestoreArgs),

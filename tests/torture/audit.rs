@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
+    books,
     database::{Attempt, Row, Transition},
     journal::{self, Expected},
     options::Policy,
@@ -92,6 +93,7 @@ pub(crate) async fn audit(
     if !transitions.windows(2).all(|pair| pair[0].id < pair[1].id) {
         verdict.find(Kind::History, "transition.id does not rise");
     }
+    books::audit(world, &rows, ledger)?;
     figures(world, &rows, &attempts, ledger).await
 }
 
