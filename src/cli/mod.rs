@@ -79,7 +79,7 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
-    /// The books of a period: emitted, paid, canceled, outstanding; text, CSV, JSON or a page to print
+    /// The books of a period: as text, CSV, JSON or a page to print
     Report(report::ReportArgs),
     /// Copies the database into a new file while everything runs, and verifies the copy
     Backup(backup::BackupArgs),
