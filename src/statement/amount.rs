@@ -52,7 +52,7 @@ pub fn parse_amount(text: &str) -> Result<i64, AmountError> {
 }
 
 /// Without what spreadsheets and web pages put around a value.
-pub(super) fn trimmed(text: &str) -> &str {
+pub fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}'))
 }
 

@@ -9,7 +9,7 @@ use super::{
     amount::{AmountError, parse_amount, trimmed},
     date::{DateError, DateForm, parse_date},
     layout::{Given, Layout, LayoutError, Wanted, plain},
-    records::{Record, RecordError, Records},
+    records::{MAX_RECORD, Record, RecordError, Records},
     text::{Encoding, TextError, TextFile, Utf8Reader},
 };
 
@@ -252,10 +252,8 @@ pub fn open(
     let mut file = TextFile::open(path, encoding)?;
     let (encoding, size) = (file.encoding(), file.size());
     let digest = file.digest()?;
-    let mut again = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file.reader()?, super::records::MAX_RECORD as u64), &mut again)
-        .or_else(|error| if again.is_empty() { Err(error) } else { Ok(again.len()) })?;
-    let layout = Layout::find(|| Ok(again.as_slice()), &WANTED, given, separator)??;
+    let head = file.head(MAX_RECORD as u64)?;
+    let layout = Layout::find(|| Ok(head.as_slice()), &WANTED, given, separator)??;
     Ok((file, Understood { encoding, layout, digest, size }))
 }
 

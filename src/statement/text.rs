@@ -114,6 +114,15 @@ impl TextFile {
         Ok(Utf8Reader::new(&self.file, self.encoding))
     }
 
+    /// At most so many bytes of the content's beginning. What is wrong after the first of them is told when it is read.
+    pub fn head(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        match self.reader()?.take(limit).read_to_end(&mut head) {
+            Err(error) if head.is_empty() => Err(error),
+            Ok(_) | Err(_) => Ok(head),
+        }
+    }
+
     /// SHA-256 of the bytes, in hexadecimal: which file a result is about.
     pub fn digest(&mut self) -> io::Result<String> {
         self.file.rewind()?;
