@@ -18,6 +18,8 @@ mod list;
 mod migrate;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/statement.rs"]
+mod statement;
 #[path = "cli/status.rs"]
 mod status;
 #[path = "cli/terminal.rs"]

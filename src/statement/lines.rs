@@ -240,6 +240,8 @@ pub struct Lines<'a> {
     read: u64,
     form: Option<DateForm>,
     mixed: bool,
+    /// Beyond the statement's own total come notes of who made it.
+    after_total: bool,
 }
 
 /// Opens a statement and finds out how it is written.
@@ -264,7 +266,7 @@ impl<'a> Lines<'a> {
         if let Some(header) = layout.header_line {
             while records.next()?.is_some_and(|record| record.line < header) {}
         }
-        Ok(Self { records, layout: layout.clone(), read: 0, form: None, mixed: false })
+        Ok(Self { records, layout: layout.clone(), read: 0, form: None, mixed: false, after_total: false })
     }
 
     /// The order in which dates are written, of the first; and whether others are written otherwise.
@@ -279,7 +281,8 @@ impl<'a> Lines<'a> {
         if self.read > MAX_LINES {
             return Err(StatementError::TooMany(record.line));
         }
-        let (line, form) = read(&self.layout, record);
+        let (line, form) = read(&self.layout, record, self.after_total);
+        self.after_total |= matches!(line, ReadLine::Total { .. });
         if let Some(form) = form {
             self.mixed |= *self.form.get_or_insert(form) != form;
         }
@@ -287,7 +290,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn read(layout: &Layout, record: Record<'_>) -> (ReadLine, Option<DateForm>) {
+fn read(layout: &Layout, record: Record<'_>, after_total: bool) -> (ReadLine, Option<DateForm>) {
     let line = record.line;
     let cell = |key: &str| layout.place(key).map(|place| trimmed(record.get(place)));
     let reference = cell("reference").unwrap_or_default().trim_start_matches('\'');
@@ -299,7 +302,7 @@ fn read(layout: &Layout, record: Record<'_>) -> (ReadLine, Option<DateForm>) {
             Err(_) => (ReadLine::PassedOver, None),
         };
     }
-    if reference.is_empty() && amount.is_empty() && date.unwrap_or_default().is_empty() {
+    if (reference.is_empty() || after_total) && amount.is_empty() && date.unwrap_or_default().is_empty() {
         return (ReadLine::PassedOver, None);
     }
     let unreadable = |key: &str, why: Trouble| {
@@ -363,7 +366,7 @@ mod tests {
         assert_eq!(all[0], ReadLine::Payment { line: 4, reference: "A-1".into(), amount: 1000, date });
         assert_eq!(all[1], ReadLine::PassedOver);
         assert_eq!(all[2], ReadLine::Total { line: 6, amount: 1000 });
-        assert_eq!(columns(&all[3]), "Montant");
+        assert_eq!(all[3], ReadLine::PassedOver, "a note below the total");
     }
 
     #[test]
