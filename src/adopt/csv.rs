@@ -179,12 +179,11 @@ fn items(cell: &impl Fn(&str) -> Option<String>, amount: i64) -> Option<String> 
 
 /// A date with a time zone, or the beginning of a day in Mali; not in the future.
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
-    let at = match Timestamp::parse(text) {
-        Some(at) => at,
-        None => {
-            let (day, _) = parse_date(text).map_err(|error| error.to_string())?;
-            Timestamp::from(day.and_time(chrono::NaiveTime::MIN).and_utc())
-        }
+    let at = if let Some(at) = Timestamp::parse(text) {
+        at
+    } else {
+        let (day, _) = parse_date(text).map_err(|error| error.to_string())?;
+        Timestamp::from(day.and_time(chrono::NaiveTime::MIN).and_utc())
     };
     if at > Timestamp::now() { Err("is in the future".to_owned()) } else { Ok(at) }
 }

@@ -77,7 +77,7 @@ pub fn read(
         let layout = Layout::find(|| Ok(head.as_slice()), &csv::WANTED, given, separator)??;
         let mut records = Records::new(file.reader()?, layout.separator);
         let mut content = Content { understood: described(encoding, &layout), ..Content::default() };
-        while let Some(record) = records.next()? {
+        while let Some(record) = records.read()? {
             if layout.header_line.is_some_and(|header| record.line <= header) || csv::is_blank(record) {
                 continue;
             }

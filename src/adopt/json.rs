@@ -41,8 +41,7 @@ pub(super) fn read(text: &str) -> Result<Content, FileError> {
     for object in objects {
         // The object lies within the text: its address says where.
         let start = (object.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-        let newlines = text.as_bytes().get(counted..start).unwrap_or_default();
-        line += newlines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        line += text.get(counted..start).unwrap_or_default().matches('\n').count() as u64;
         counted = start;
         match entry(object, line) {
             Ok(entry) => content.entries.push(entry),

@@ -215,21 +215,21 @@ async fn write(settings: &Settings, plan: &mut Plan) -> Result<(), Failure> {
     let mut adopter = opened.map_err(store_failure)?;
     plan.daemon = adopter.has_daemon();
     let bar = progress("adopted", plan.adoptees.len());
-    let mut adopted = 0;
+    let mut done = 0;
     for batch in plan.adoptees.chunks(BATCH) {
         match adopter.adopt(batch, Timestamp::now()).await {
-            Ok(number) => adopted += number,
+            Ok(number) => done += number,
             Err(error) => {
                 bar.finish_and_clear();
-                return Err(stopped(error, batch, adopted));
+                return Err(stopped(error, batch, done));
             }
         }
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();
     adopter.close().await.map_err(store_failure)?;
-    plan.already_there += plan.adoptees.len() - adopted;
-    plan.adopted = Some(adopted);
+    plan.already_there += plan.adoptees.len() - done;
+    plan.adopted = Some(done);
     Ok(())
 }
 

@@ -138,7 +138,9 @@ pub(super) fn run(sources: &Sources, args: &MatchArgs) -> Result<ExitCode, Failu
             let payments = inspect.paid_after(last).await.map_err(store_failure)?;
             let Some(payment) = payments.last() else { break };
             last = payment.id;
-            payments.into_iter().for_each(|payment| comparison.outbox(payment));
+            for payment in payments {
+                comparison.outbox(payment);
+            }
         }
         Ok((comparison.finish(), form, environment.unwrap_or_default()))
     })?;
@@ -159,7 +161,7 @@ pub(super) fn run(sources: &Sources, args: &MatchArgs) -> Result<ExitCode, Failu
 fn batch(lines: &mut Lines<'_>) -> Result<Vec<ReadLine>, statement::StatementError> {
     let mut batch = Vec::with_capacity(BATCH);
     while batch.len() < BATCH
-        && let Some(line) = lines.next()?
+        && let Some(line) = lines.read()?
     {
         batch.push(line);
     }

@@ -264,7 +264,7 @@ impl<'a> Lines<'a> {
     pub fn of(file: &'a mut TextFile, layout: &Layout) -> Result<Self, StatementError> {
         let mut records = Records::new(file.reader()?, layout.separator);
         if let Some(header) = layout.header_line {
-            while records.next()?.is_some_and(|record| record.line < header) {}
+            while records.read()?.is_some_and(|record| record.line < header) {}
         }
         Ok(Self { records, layout: layout.clone(), read: 0, form: None, mixed: false, after_total: false })
     }
@@ -275,8 +275,8 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<ReadLine>, StatementError> {
-        let Some(record) = self.records.next()? else { return Ok(None) };
+    pub fn read(&mut self) -> Result<Option<ReadLine>, StatementError> {
+        let Some(record) = self.records.read()? else { return Ok(None) };
         self.read += 1;
         if self.read > MAX_LINES {
             return Err(StatementError::TooMany(record.line));
@@ -344,7 +344,7 @@ mod tests {
         let (mut file, understood) = open(file.path(), &Given::default(), None, None).unwrap();
         let mut lines = Lines::of(&mut file, &understood.layout).unwrap();
         let mut all = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.read().unwrap() {
             all.push(line);
         }
         all

@@ -249,7 +249,10 @@ async fn files_that_are_not_what_they_say_are_refused_with_the_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sums_do_not_overflow() {
     let bench = paid(1).await;
-    let lines: String = (0..1_100).map(|n| format!("X{n};9007199254740991;01/10/2026\n")).collect();
+    let lines = (0..1_100).fold(String::new(), |mut all, number| {
+        writeln!(all, "X{number};9007199254740991;01/10/2026").unwrap();
+        all
+    });
     let json = compare(&bench, format!("{HEADER}{lines}Y;9007199254740992;01/10/2026\n"), &["--json"])
         .exits(1)
         .json();
