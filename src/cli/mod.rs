@@ -57,9 +57,9 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
-    /// Takes over notices that an older system emitted: shows what it would do, and does it with --yes
+    /// Takes over notices that an older system emitted
     Adopt(adopt::AdoptArgs),
-    /// Compares the Treasury's statement, a CSV file, with the payments of the outbox
+    /// The Treasury's statement, a CSV file, against the outbox
     Match(Box<match_::MatchArgs>),
     /// Withdraws notices: at TresorPay first, if they may be there
     Cancel(ask::AskArgs),
