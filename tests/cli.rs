@@ -30,6 +30,8 @@ mod probe_trouble;
 mod report;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/statement.rs"]
+mod statement;
 #[path = "cli/status.rs"]
 mod status;
 #[path = "cli/terminal.rs"]

@@ -5,6 +5,8 @@
 
 #[path = "daemon/absurd.rs"]
 mod absurd; // absurd answers to every kind of request
+#[path = "daemon/adopt.rs"]
+mod adopt; // notices that an older system emitted
 #[path = "daemon/application.rs"]
 mod application; // what an application may do while the daemon works
 #[path = "daemon/audit.rs"]

@@ -88,6 +88,11 @@ impl Inspect {
         Ok(())
     }
 
+    /// Where it reads.
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
     /// Several queries that see the same moment. Held briefly: it keeps the WAL from being taken over.
     async fn snapshot(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin().await?)

@@ -1,6 +1,7 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod adopt;
 mod ask;
 mod backup;
 mod cancel;
@@ -33,6 +34,7 @@ mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use adopt::{AdoptError, Adoptee, Adopter, Known, Rules};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use backup::{BackupError, Copied, back_up};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
