@@ -16,6 +16,8 @@ mod check;
 mod list;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/nagios.rs"]
+mod nagios;
 #[path = "cli/show.rs"]
 mod show;
 #[path = "cli/status.rs"]
