@@ -150,6 +150,10 @@ async fn what_is_counted_is_what_the_ledger_holds() {
     assert!(value(&metrics, "tresorpayd_commit_duration_seconds_count") > 2.0);
     assert!(value(&metrics, "tresorpayd_token_expires_seconds") > 1.0);
     check_by_promtool(&metrics);
+    let page = include_str!("../../docs/observe.md");
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/observe.md");
+    }
     for hidden in ["DOUBT", "REFUSED", "TP20", SECRET, "eyJ", PERSONAL[0], PERSONAL[1]] {
         assert!(!metrics.contains(hidden), "{hidden} is in the metrics");
     }
