@@ -72,10 +72,13 @@ struct Sums {
     hours: BTreeMap<String, Vec<Payments>>,
 }
 
+/// A transaction that changes nothing, in the writer's queue.
+type Ping = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
 /// The probe of the writer that is under way: never more than one.
 #[derive(Default)]
 pub(super) struct Pings {
-    pub(super) under_way: Option<Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>>,
+    pub(super) under_way: Option<Ping>,
     pub(super) judged: Option<(Instant, Arc<[super::health::Unready]>)>,
 }
 

@@ -362,7 +362,7 @@ async fn odd_requests_are_refused_and_the_daemon_works_on() {
     let host = format!("Host: 127.0.0.1:{port}\r\n");
     for (request, status) in [
         (format!("GET /metrics HTTP/1.1\r\nHost: evil.example:{port}\r\n\r\n"), 403),
-        (format!("GET / HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\n\r\n"), 403),
+        ("GET / HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\n\r\n".to_owned(), 403),
         (format!("POST / HTTP/1.1\r\n{host}Content-Length: 3\r\n\r\nabc"), 405),
         (format!("DELETE /metrics HTTP/1.1\r\n{host}\r\n"), 405),
         (format!("GET /nothing HTTP/1.1\r\n{host}\r\n"), 404),

@@ -48,7 +48,7 @@ async fn the_journal_gets_fields() {
     for field in [
         "SYSLOG_IDENTIFIER",
         "tresorpayd",
-        "PRIORITY\n\u{1}\0\0\0\0\0\0\06\n",
+        "PRIORITY\n\u{1}\0\0\0\0\0\0\x006\n",
         "TRESORPAYD_ENVIRONMENT",
         "custom",
         "TRESORPAYD_DATABASE",
