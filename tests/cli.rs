@@ -22,6 +22,8 @@ mod list;
 mod man;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/nagios.rs"]
+mod nagios;
 #[path = "cli/probe.rs"]
 mod probe;
 #[path = "cli/probe_trouble.rs"]
