@@ -18,6 +18,8 @@ mod list;
 mod migrate;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/sorted.rs"]
+mod sorted;
 #[path = "cli/status.rs"]
 mod status;
 #[path = "cli/terminal.rs"]

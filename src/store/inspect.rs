@@ -6,6 +6,7 @@ mod health; // what `check` asks
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
 mod reconciled; // what reconciliation found
+mod sorted; // rows in another order than by `id`
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub(super) use health::quick_faults;
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
 pub use reconciled::Reconciled;
+pub use sorted::{Sort, SortedRequest};
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
 use super::{Access, Binding, SecondNotice, StoreError, evidence, examine::damage_at, open_existing};

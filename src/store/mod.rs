@@ -17,6 +17,7 @@ mod mark;
 mod open;
 mod paid;
 mod poll;
+mod pulse;
 mod queue;
 mod read;
 mod reconcile;
@@ -45,6 +46,7 @@ pub use mark::MarkState;
 pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_daemon};
 pub use paid::{Callable, PaidCase, PaidRecord, ReceiptKept};
 pub use poll::{DueNotice, PollOutcome, PollRecord};
+pub use pulse::{Look, Pulse, last_look};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
 pub use reconcile::{
