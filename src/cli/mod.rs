@@ -149,10 +149,15 @@ fn store_failure(error: StoreError) -> Failure {
     if error.is_lasting() { Failure::Configuration(error.into()) } else { Failure::Other(error.into()) }
 }
 
+/// Polls of tasks between two looks at what other threads woke, SQLite's among them. With tokio's 31 a committed turn waits
+/// for the answers of all requests that came in meanwhile, and SQLite for the next turn.
+const LOOK_AT_OTHER_THREADS: u32 = 4;
+
 /// A runtime on one thread: SQLite has threads of its own, and the rest waits for the network.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .global_queue_interval(LOOK_AT_OTHER_THREADS)
         .build()
         .map_err(|error| Failure::Other(anyhow::Error::new(error).context("tokio runtime")))
 }

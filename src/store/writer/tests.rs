@@ -1,11 +1,16 @@
 //! What a COMMIT that failed may have left, and which file is written: the writer alone, on a real database.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::*;
+use tokio::sync::oneshot;
+
+use super::{
+    write::{EmitTurn, Write},
+    *,
+};
 use crate::{
     notice::{Source, Status, TresorPayReference},
     store::{
-        PollOutcome,
+        Claim, DoubtPolicy, EmissionRecord, PollOutcome, PollRecord,
         mark::{Mark, Reading, Standing},
         open::{Binding, create_file, daemon_options, prepare},
     },
