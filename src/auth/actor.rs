@@ -10,6 +10,7 @@ use super::{
     state::Vault,
 };
 use crate::{
+    observe::Operation,
     pace::{Allowance, Pace, Side},
     tresorpay::{ErrorCode, Health},
 };
@@ -116,6 +117,8 @@ impl Actor {
     /// Publishes what the endpoint said and answers everyone who waits.
     fn finish(&mut self, outcome: Result<Granted, Failed>, asked_at: Instant) {
         let now = Instant::now();
+        let code = outcome.as_ref().map_or_else(|failed| failed.error.code(), |_| ErrorCode::Ok.as_str());
+        self.pace.requests().ended(Operation::Token, code, now.duration_since(asked_at));
         let result = match outcome {
             Ok(granted) => {
                 self.pace.report(Side::Token, Health::Good, now);
