@@ -32,6 +32,8 @@ mod probe_trouble;
 mod report;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/sorted.rs"]
+mod sorted;
 #[path = "cli/statement.rs"]
 mod statement;
 #[path = "cli/status.rs"]

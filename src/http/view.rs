@@ -144,7 +144,8 @@ impl View {
             Offset::Off(seconds) => Some(seconds),
             Offset::Right | Offset::Unknown => None,
         };
-        publish::State { held: self.sources.pace.held().borrow().clone(), clock_off }
+        let token = publish::Token::told(self.token(), Instant::now(), Timestamp::now());
+        publish::State { held: self.sources.pace.held().borrow().clone(), clock_off, token }
     }
 
     /// The outbox, no older than a second; or why it could not be read.
