@@ -5,7 +5,7 @@ mod supervise; // the tasks until they have ended
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,23 +16,24 @@ use crate::{
     command::{Commander, Tools},
     doubt::DoubtClock,
     emit::Emitter,
-    lifecycle,
+    http, lifecycle,
     pace::Pace,
     paid::Paid,
     poll::Poller,
     publish,
     reconcile::Reconciler,
+    retention::Retention,
     schedule::Schedule,
     settings::{Environment, OnUncertain, Settings},
     settle::Settler,
-    store::{self, Binding, Guard, Lease, Reads, StoreError, Writer},
+    store::{self, Binding, Guard, Lease, Reads, StoreError, Writer, inspect::Inspect},
     tresorpay::{HttpOptions, TresorPay, http_client},
     waits::Waits,
     watch,
 };
 use options::{
     backoff, cancel_options, command_options, doubt_policy, emit_options, longest_waits, paid_options,
-    poll_options, reconcile_options,
+    poll_options, reconcile_options, retention_options,
 };
 use supervise::{Lasting, Tasks, Work, supervise};
 
@@ -51,11 +52,11 @@ pub enum AppError {
     /// A schedule.
     #[error("schedule")]
     Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
-    /// The callback's address.
-    #[error(
-        "callback.listen: cannot listen on {address}: {source}. Is another program there? Nothing was sent"
-    )]
+    /// The address of `callback.listen` or `http.listen`.
+    #[error("{key}: cannot listen on {address}: {source}. Is another program there? Nothing was sent")]
     Listen {
+        /// The setting.
+        key: &'static str,
         /// Where.
         address: std::net::SocketAddr,
         /// The system's words.
@@ -105,6 +106,7 @@ pub struct App {
     pace: Pace,
     doubts: DoubtClock,
     callbacks: Option<Callbacks>,
+    http: Option<TcpListener>,
     guard: Arc<Guard>,
     lasting: Lasting,
     lease: Lease,
@@ -112,7 +114,7 @@ pub struct App {
 
 /// Where TresorPay's callbacks come in.
 struct Callbacks {
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     tokens: CallbackTokens,
     address: CallbackAddress,
 }
@@ -123,7 +125,7 @@ impl App {
         let credentials = settings.auth.credentials.clone().ok_or_else(|| {
             AppError::Configuration("auth.client_id and auth.client_secret are not set".to_owned())
         })?;
-        let http = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
+        let client = http_client(&HttpOptions::new(&settings, settings.api.max_concurrency))?;
         let (path, mark) = (&settings.database.path, &settings.database.mark);
         let opened =
             store::open_for_daemon(path, mark, &binding(&settings), settings.database.max_wal).await?;
@@ -141,6 +143,7 @@ impl App {
             );
         }
         let callbacks = callbacks(&settings, &opened.writer).await?;
+        let http = listen_http(&settings).await?;
         let pace = Pace::new(
             settings.api.max_concurrency,
             settings.api.requests_per_second,
@@ -148,7 +151,7 @@ impl App {
             settings.api.breaker_failures,
         );
         let (auth, actor) = Auth::new(
-            http.clone(),
+            client.clone(),
             AuthOptions {
                 token_url: settings.auth.token_url.clone(),
                 client_id: credentials.client_id,
@@ -166,7 +169,7 @@ impl App {
             ("auth", Ok(()))
         });
         let phones = settings.notice.other_phone_numbers;
-        let api = TresorPay::new(http, auth.clone(), settings.api.base_url.clone(), phones);
+        let api = TresorPay::new(client, auth.clone(), settings.api.base_url.clone(), phones);
         Ok(Self {
             settings,
             tasks,
@@ -177,6 +180,7 @@ impl App {
             pace,
             doubts,
             callbacks,
+            http,
             guard: opened.guard,
             lasting,
             lease: opened.lease,
@@ -196,11 +200,16 @@ impl App {
             pace,
             doubts,
             callbacks,
+            http,
             guard,
             lasting,
             lease,
         } = self;
         let paid_options = paid_options(&settings);
+        let shown = match http {
+            Some(listener) => Some((listener, http::open(sources(&settings, &writer, &api, &pace)).await)),
+            None => None,
+        };
         let (emit_wake, poll_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (command_wake, reconcile_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let schedule = schedule(&settings, [&emit_wake, &poll_wake, &reconcile_wake]).await?;
@@ -250,12 +259,14 @@ impl App {
             let (poller, tokens) = (Arc::clone(&poller), callbacks.tokens.clone());
             Desk::new(writer.clone(), reads.clone(), poller, doubts.clone(), tokens, desk_options)
         });
+        let retention = Arc::new(Retention::new(writer.clone(), reads.clone(), retention_options(&settings)));
         let tools = Tools {
             writer,
             reads: reads.clone(),
             poller: Arc::clone(&poller),
             canceler,
             paid: Arc::clone(&paid),
+            retention: Arc::clone(&retention),
             doubts,
             payment_page: settings.api.payment_page.clone(),
         };
@@ -265,7 +276,13 @@ impl App {
         };
         let paid_wake = Arc::new(Notify::new());
         let settle_wake = Arc::new(Notify::new());
-        let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&paid_wake)];
+        let retention_wake = Arc::new(Notify::new());
+        let mut wakes = vec![
+            Arc::clone(&command_wake),
+            Arc::clone(&emit_wake),
+            Arc::clone(&paid_wake),
+            Arc::clone(&retention_wake),
+        ];
         if let Some(settler) = settler {
             wakes.push(Arc::clone(&settle_wake));
             spawn("settle", lasting.watch(settler.run(settle_wake, shutdown.clone())));
@@ -277,6 +294,7 @@ impl App {
         spawn("command", lasting.watch(commander.run(command_wake, shutdown.clone())));
         // Also when nothing is wanted any more: rows that waited for it are then done with.
         spawn("paid", lasting.watch(paid.run(paid_wake, shutdown.clone())));
+        spawn("retention", lasting.watch(retention.run(retention_wake, shutdown.clone())));
         if let Some((Callbacks { listener, tokens, .. }, desk)) = callbacks.zip(desk) {
             let (hints, queue) = tokio::sync::mpsc::channel(callback::QUEUE);
             let serving = callback::serve(listener, tokens, hints, shutdown.clone());
@@ -288,6 +306,16 @@ impl App {
                 }),
             );
             spawn("hints", lasting.watch(callback::work(desk, queue, shutdown.clone())));
+        }
+        if let Some((listener, view)) = shown {
+            let serving = http::serve(listener, view, shutdown.clone());
+            spawn(
+                "http",
+                Box::pin(async move {
+                    serving.await;
+                    Ok(())
+                }),
+            );
         }
         let reporting = lifecycle::report(reads, held, shutdown.clone());
         spawn(
@@ -340,12 +368,33 @@ fn reconciler(
     Reconciler::new(writer, reads, poller, pace, reconcile_options(settings), steps)
 }
 
+/// Listens for readers, if that is asked for.
+async fn listen_http(settings: &Settings) -> Result<Option<TcpListener>, AppError> {
+    let Some(address) = settings.http.listen else { return Ok(None) };
+    let listener = http::bind(address).await;
+    Ok(Some(listener.map_err(|source| AppError::Listen { key: "http.listen", address, source })?))
+}
+
+/// What the readers are shown.
+fn sources(settings: &Settings, writer: &Writer, api: &TresorPay, pace: &Pace) -> http::Sources {
+    http::Sources {
+        writer: writer.clone(),
+        inspect: Inspect::beside_the_daemon(&settings.database.path),
+        auth: api.auth().clone(),
+        pace: pace.clone(),
+        clock: api.clock().clone(),
+        options: http::HttpOptions::new(settings),
+    }
+}
+
 /// Listens, with the key that tells genuine callbacks, if that is asked for.
 async fn callbacks(settings: &Settings, writer: &Writer) -> Result<Option<Callbacks>, AppError> {
     let Some(asked) = &settings.callback else { return Ok(None) };
-    let listener = callback::bind(asked.listen)
-        .await
-        .map_err(|source| AppError::Listen { address: asked.listen, source })?;
+    let listener = callback::bind(asked.listen).await.map_err(|source| AppError::Listen {
+        key: "callback.listen",
+        address: asked.listen,
+        source,
+    })?;
     let new = callback::new_key().map_err(|_| AppError::CallbackKey("the system gives no random numbers"))?;
     let tokens = CallbackTokens::new(&writer.callback_key(new).await?)
         .ok_or(AppError::CallbackKey("`callback_key` in `meta` is no key"))?;

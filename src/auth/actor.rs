@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
-    AccessToken, AuthError, TokenState,
+    AccessToken, AuthError,
     endpoint::{Endpoint, Failed, Granted},
+    state::Vault,
 };
 use crate::{
+    observe::Operation,
     pace::{Allowance, Pace, Side},
     tresorpay::{ErrorCode, Health},
 };
@@ -27,7 +29,7 @@ pub(super) enum Ask {
 pub(super) struct Actor {
     endpoint: Arc<Endpoint>,
     pace: Pace,
-    publish: watch::Sender<TokenState>,
+    vault: Vault,
     waiting: Vec<Reply>,
     generation: u64,
 }
@@ -37,8 +39,8 @@ type Answer = (Instant, Result<Granted, Failed>);
 
 impl Actor {
     /// An actor that has no token yet.
-    pub(super) fn new(endpoint: Endpoint, pace: Pace, publish: watch::Sender<TokenState>) -> Self {
-        Self { endpoint: Arc::new(endpoint), pace, publish, waiting: Vec::new(), generation: 0 }
+    pub(super) fn new(endpoint: Endpoint, pace: Pace, vault: Vault) -> Self {
+        Self { endpoint: Arc::new(endpoint), pace, vault, waiting: Vec::new(), generation: 0 }
     }
 
     /// Answers until every handle is gone.
@@ -90,23 +92,18 @@ impl Actor {
         let now = Instant::now();
         match ask {
             Ask::Token { reply, .. } => {
-                let held = self.publish.borrow().current.clone();
-                if let Some(token) = held.filter(|token| now < token.expires_at) {
+                if let Some(token) = self.vault.usable(now) {
                     let _ = reply.send(Ok(token));
                     return false;
                 }
                 if !asked && !self.may_ask(now) {
-                    let failure = self.publish.borrow().failure.clone();
-                    let _ = reply.send(Err(failure.unwrap_or(AuthError::HeldBack)));
+                    let _ = reply.send(Err(self.vault.failure().unwrap_or(AuthError::HeldBack)));
                     return false;
                 }
                 self.waiting.push(reply);
                 true
             }
-            Ask::Refresh => {
-                let due = self.publish.borrow().current.as_ref().is_none_or(|token| now >= token.refresh_at);
-                due && !asked && self.may_ask(now)
-            }
+            Ask::Refresh => self.vault.wants_refresh(now) && !asked && self.may_ask(now),
         }
     }
 
@@ -120,6 +117,8 @@ impl Actor {
     /// Publishes what the endpoint said and answers everyone who waits.
     fn finish(&mut self, outcome: Result<Granted, Failed>, asked_at: Instant) {
         let now = Instant::now();
+        let code = outcome.as_ref().map_or_else(|failed| failed.error.code(), |_| ErrorCode::Ok.as_str());
+        self.pace.requests().ended(Operation::Token, code, now.duration_since(asked_at));
         let result = match outcome {
             Ok(granted) => {
                 self.pace.report(Side::Token, Health::Good, now);
@@ -133,13 +132,7 @@ impl Actor {
                 Err(error)
             }
         };
-        self.publish.send_modify(|state| match &result {
-            Ok(token) => {
-                let last = Some(token.header());
-                *state = TokenState { current: Some(token.clone()), last, failure: None };
-            }
-            Err(error) => state.failure = Some(error.clone()),
-        });
+        self.vault.take(&result, now);
         for reply in self.waiting.drain(..) {
             let _ = reply.send(result.clone());
         }

@@ -6,6 +6,7 @@
 
 mod actor; // owns the token
 mod endpoint; // one request for it
+mod state; // where it stands
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ use actor::{Actor, Ask};
 use endpoint::Endpoint;
 #[doc(hidden)]
 pub use endpoint::judge_token;
+pub use state::TokenState;
+use state::Vault;
 
 /// Wait when the actor has ended; the daemon is stopping.
 const STOPPED_WAIT: Duration = Duration::from_secs(1);
@@ -93,14 +96,14 @@ pub enum AuthError {
     Stopped,
 }
 
-/// Where the token stands.
-#[derive(Debug, Clone, Default)]
-struct TokenState {
-    current: Option<AccessToken>,
-    /// The header of the last token, kept to scrub it from late answers. Marked sensitive.
-    last: Option<HeaderValue>,
-    /// Last failure; `None` after a success.
-    failure: Option<AuthError>,
+impl AuthError {
+    /// What failed, in a stable word: `credentials_refused` (somebody has to act), else `unavailable`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "credentials_refused",
+            Self::Unavailable(_) | Self::HeldBack | Self::Stopped => "unavailable",
+        }
+    }
 }
 
 /// What stands before the token in the header.
@@ -110,7 +113,7 @@ const BEARER: &str = "Bearer ";
 #[derive(Clone)]
 pub struct Auth {
     asks: mpsc::Sender<Ask>,
-    state: watch::Sender<TokenState>,
+    vault: Vault,
     pace: Pace,
     client_secret: SecretString,
 }
@@ -123,10 +126,10 @@ impl Auth {
         pace: Pace,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (asks, inbox) = mpsc::channel(QUEUE);
-        let state = watch::Sender::new(TokenState::default());
+        let vault = Vault::default();
         let client_secret = options.client_secret.clone();
-        let actor = Actor::new(Endpoint { http, options }, pace.clone(), state.clone());
-        (Self { asks, state, pace, client_secret }, actor.run(inbox))
+        let actor = Actor::new(Endpoint { http, options }, pace.clone(), vault.clone());
+        (Self { asks, vault, pace, client_secret }, actor.run(inbox))
     }
 
     /// The current token; one request for all who ask at once. While the endpoint fails, the last error, at once. The
@@ -137,8 +140,7 @@ impl Auth {
 
     async fn ask(&self, lends_slot: bool) -> Result<AccessToken, AuthError> {
         let now = Instant::now();
-        let held = self.state.borrow().current.clone();
-        if let Some(token) = held.filter(|token| now < token.expires_at) {
+        if let Some(token) = self.vault.usable(now) {
             if now >= token.refresh_at {
                 // A full queue means that the actor has been told already.
                 let _ = self.asks.try_send(Ask::Refresh);
@@ -164,27 +166,24 @@ impl Auth {
 
     /// TresorPay answered 401 to this token; a newer one is left alone.
     pub fn invalidate(&self, generation: u64) {
-        self.state.send_if_modified(|state| {
-            let same = state.current.as_ref().is_some_and(|token| token.generation == generation);
-            if same {
-                state.current = None;
-            }
-            same
-        });
+        self.vault.drop_generation(generation);
+    }
+
+    /// Where the token stands, and each change of it; for whoever tells of it.
+    pub fn token_state(&self) -> watch::Receiver<TokenState> {
+        self.vault.told()
     }
 
     /// A token is held that has not expired.
     pub fn holds_token(&self) -> bool {
-        let now = Instant::now();
-        self.state.borrow().current.as_ref().is_some_and(|token| now < token.expires_at)
+        self.vault.usable(Instant::now()).is_some()
     }
 
     /// Adds what must never be kept or shown: the client secret and the last tokens.
     pub fn hide_secrets(&self, scrubber: &mut Scrubber) {
         scrubber.add(self.client_secret.expose_secret());
-        let state = self.state.borrow();
-        let headers = [state.current.as_ref().map(|token| &token.header), state.last.as_ref()];
-        for header in headers.into_iter().flatten().filter_map(|header| header.to_str().ok()) {
+        let headers = self.vault.headers();
+        for header in headers.iter().filter_map(|header| header.to_str().ok()) {
             scrubber.add(header.trim_start_matches(BEARER));
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     clock::Timestamp,
     doubt::{DoubtClock, Settleable},
     notice::{Amount, InvalidNotice, Notice, RemoteStatus, Source, Status, TresorPayReference},
+    observe::Operation,
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
     store::{
@@ -229,6 +230,7 @@ impl Canceler {
         let started = Instant::now();
         let mut judgement = judge_cancel(&self.api.cancel(address).await, address);
         let duration = started.elapsed();
+        self.pace.requests().ended(Operation::Cancel, judgement.code.as_str(), duration);
         admission.probe = false;
         self.pace.report(Side::Emit, judgement.health, Instant::now());
         drop(admission);

@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 
-use crate::{cli::Failure, clock::Timestamp, notice::Status};
+use crate::{cli::Failure, clock::Timestamp, lang::Lang, notice::Status, verdict::words};
 
 /// Tables are not squeezed below this.
 const MIN_WIDTH: u16 = 60;
@@ -189,18 +189,7 @@ pub(super) fn time(text: &str) -> String {
 
 /// The two largest units that matter: `12 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`.
 pub(super) fn duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    let pair = |large: u64, unit: &str, small: u64, smaller: &str| match small {
-        0 => format!("{large} {unit}"),
-        small => format!("{large} {unit} {small} {smaller}"),
-    };
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => pair(minutes, "min", seconds % 60, "s"),
-        (0, hours, minutes) => pair(hours, "h", minutes, "min"),
-        (days, hours, _) => pair(days, "d", hours, "h"),
-    }
+    words::duration(Lang::En, duration)
 }
 
 /// When `text` is, seen from `now`: `in 12 s`, `3 min ago`.
@@ -214,23 +203,12 @@ pub(super) fn from_now(text: &str, now: Timestamp) -> String {
 
 /// `1 row`, `3 rows`.
 pub(super) fn counted(number: i64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
+    words::counted(Lang::En, number, one, many)
 }
 
 /// `4.1 MiB`.
-#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
 pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut amount = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while amount >= 1024.0 && unit + 1 < UNITS.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    format!("{amount:.1} {}", UNITS[unit])
+    words::size(Lang::En, bytes)
 }
 
 #[cfg(test)]

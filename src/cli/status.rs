@@ -1,8 +1,8 @@
 //! `tresorpayd status`: how the outbox stands and what somebody should do about it.
 
 mod held; // what the running daemon says holds requests back
+mod nagios; // the one line of --exit-code
 mod reconciled; // when finished notices were last checked, and what was found
-mod verdict; // fine, warning or critical, and why
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -15,15 +15,17 @@ use crate::{
         runtime, store_failure,
     },
     clock::Timestamp,
+    lang::Lang,
     publish,
     settings::{Settings, Sources},
     store::{
         NextDue, StoreError,
         inspect::{DaemonState, Doubt, Inspect, Reconciled, StatusCount, Summary, daemon_state},
     },
+    verdict::{Facts, Reason, State, judge, missable, reconciled_reasons, state_of},
 };
+use nagios::Numbers;
 use reconciled::ReconciliationReport;
-use verdict::{Facts, Reason, State, judge, state_of};
 
 /// A row that became `REJECTED` this recently is worth a warning.
 const REJECTED_WITHIN: Duration = Duration::from_secs(24 * 3600);
@@ -45,9 +47,12 @@ overdue by an hour; no daemon is running (and none is needed).
 stopped (emit.max_uncertain, database.max_wal); a finished notice has changed its status at TresorPay within the last day, \
 or is live or unknown there; the database cannot be used.")]
 pub(crate) struct StatusArgs {
-    /// Exit with 0, 1 or 2, for cron and Nagios
+    /// Exit with 0, 1 or 2 and print one line, for cron and Nagios
     #[arg(long)]
     exit_code: bool,
+    /// The language of that line
+    #[arg(long, value_enum, default_value_t = Lang::En, requires = "exit_code")]
+    lang: Lang,
     /// Sum every status, however many rows it has
     #[arg(long)]
     amounts: bool,
@@ -59,10 +64,12 @@ pub(crate) struct StatusArgs {
 pub(super) fn run(sources: &Sources, args: &StatusArgs) -> Result<ExitCode, Failure> {
     let settings = database_settings(sources)?;
     let mut output = Output::stdout();
-    let state = match runtime()?.block_on(look(&settings, args.amounts)) {
-        Ok(report) => {
+    let state = match runtime()?.block_on(look(&settings, args)) {
+        Ok((report, line)) => {
             if args.json {
                 output.json(&report)?;
+            } else if args.exit_code {
+                output.line(line)?;
             } else {
                 print(&report, &mut output)?;
             }
@@ -73,7 +80,7 @@ pub(super) fn run(sources: &Sources, args: &StatusArgs) -> Result<ExitCode, Fail
             if args.json {
                 output.json(&Unusable { state: State::Critical, reasons: [reason] })?;
             } else {
-                print_reasons(State::Critical, &[reason], &mut output)?;
+                output.line(nagios::line(State::Critical, &[reason], None, args.lang))?;
             }
             State::Critical
         }
@@ -163,12 +170,13 @@ fn by_status<S: Serializer>(statuses: &[StatusCount], serializer: S) -> Result<S
     map.end()
 }
 
-async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreError> {
+/// Everything that is printed, and the line for Nagios.
+async fn look(settings: &Settings, args: &StatusArgs) -> Result<(Report, String), StoreError> {
     let path = &settings.database.path;
     let inspect = Inspect::open(path).await?;
     let now = Timestamp::now();
     let rejected_since = Timestamp::from(now.to_chrono() - REJECTED_WITHIN);
-    let max_summed = if all_amounts { i64::MAX } else { MAX_SUMMED };
+    let max_summed = if args.amounts { i64::MAX } else { MAX_SUMMED };
     let summary = inspect.summary(now, rejected_since, max_summed).await?;
     let daemon = daemon_state(path);
     let (size_bytes, wal_bytes) =
@@ -193,15 +201,25 @@ async fn look(settings: &Settings, all_amounts: bool) -> Result<Report, StoreErr
         max_wal: settings.database.max_wal,
         max_uncertain: settings.emit.max_uncertain,
         now,
+        lang: args.lang,
     });
     let due = matches!(daemon, DaemonState::Running(_))
-        .then(|| reconciled::missable(&settings.reconcile.schedule, now))
+        .then(|| missable(&settings.reconcile.schedule, now))
         .flatten();
-    reasons.extend(reconciled::reasons(&found, due, now));
+    reasons.extend(reconciled_reasons(&found, due, now, args.lang));
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
+    let numbers = Numbers {
+        summary: &summary,
+        max_uncertain: settings.emit.max_uncertain,
+        database_bytes: size_bytes,
+        wal_bytes,
+        max_wal: settings.database.max_wal,
+        now,
+    };
+    let line = nagios::line(state_of(&reasons), &reasons, Some(&numbers), args.lang);
     let environment = inspect.meta("environment").await?;
     let database = DatabaseReport { path: path.clone(), environment, size_bytes, wal_bytes };
-    Ok(Report { requests, ..report(summary, reasons, database, daemon, found, now) })
+    Ok((Report { requests, ..report(summary, reasons, database, daemon, found, now) }, line))
 }
 
 fn report(
@@ -272,12 +290,12 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn print_reasons(state: State, reasons: &[Reason], output: &mut Output) -> Result<(), Failure> {
-    let (word, tone) = match state {
-        State::Ok => ("OK", Tone::Good),
-        State::Warning => ("WARNING", Tone::Notice),
-        State::Critical => ("CRITICAL", Tone::Bad),
+    let tone = match state {
+        State::Ok => Tone::Good,
+        State::Warning => Tone::Notice,
+        State::Critical => Tone::Bad,
     };
-    let word = output.paint(&format!("{word:<10}"), tone);
+    let word = output.paint(&format!("{:<10}", state.word()), tone);
     let mut reasons = reasons.iter().map(|reason| printable(&reason.text));
     let first = reasons.next().unwrap_or_else(|| "nothing needs attention".to_owned());
     output.line(format!("{word}{first}"))?;

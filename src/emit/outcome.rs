@@ -12,6 +12,7 @@ use super::{EmitOptions, Finished};
 use crate::{
     clock::Timestamp,
     notice::{Amount, Event, InvalidNotice, Notice, Status, Verdict, apply},
+    observe::Operation,
     pace::{Pace, Side},
     store::{ClaimedRow, EmissionRecord},
     tresorpay::{Context, ErrorCode, Health, Judgement, Phase, TresorPay, judge_emission},
@@ -64,6 +65,7 @@ impl Outcomes {
         if judgement.verdict == Verdict::Unknown {
             self.options.doubts.unanswered(finished.outbox_id, now);
         }
+        self.pace.requests().ended(Operation::Emit, judgement.code.as_str(), finished.duration);
         let event = Event::Emission { verdict: judgement.verdict, doubted: finished.doubted };
         // A claimed row is EMITTING, where every emission event is legal.
         let to = apply(Status::Emitting, &event).unwrap_or(Status::Uncertain);

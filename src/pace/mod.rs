@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::{clock::Timestamp, tresorpay::Health};
+use crate::{clock::Timestamp, observe::Requests, tresorpay::Health};
 
 pub use background::share_of;
 pub use backoff::Backoff;
@@ -86,6 +86,7 @@ pub struct Pace {
     background: Arc<Background>,
     gate: Arc<Mutex<Gate>>,
     held: watch::Sender<Held>,
+    requests: Requests,
     max_concurrency: usize,
     backoff: Backoff,
 }
@@ -109,6 +110,7 @@ impl Pace {
                 paused_until: None,
             })),
             held: watch::Sender::new(Held::default()),
+            requests: Requests::default(),
             max_concurrency,
             backoff,
         }
@@ -117,6 +119,11 @@ impl Pace {
     /// `api.max_concurrency`.
     pub fn max_concurrency(&self) -> usize {
         self.max_concurrency
+    }
+
+    /// Where those that pass the gate are counted when they have ended.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// What is held back; changes when a breaker opens, probes in vain or closes, and when a pause begins.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::{
     clock::Timestamp,
     notice::TresorPayReference,
+    observe::Operation,
     pace::{Allowance, Pace, Side},
     settings::NoticeDefaults,
     store::{ConfirmRecord, ConfirmStart, Reads, StoreError, Writer},
@@ -86,7 +87,8 @@ impl Confirmer {
         if let Health::Pause(_) = judgement.health {
             self.pace.report(Side::Status, judgement.health, Instant::now());
         }
-        let at = Timestamp::now();
+        let (at, duration) = (Timestamp::now(), sent.elapsed());
+        self.pace.requests().ended(Operation::Confirm, judgement.code.as_str(), duration);
         let confirmed = judgement.verdict == ConfirmVerdict::Confirmed;
         let said =
             format!("{}: {}", judgement.code.as_str(), judgement.detail.as_deref().unwrap_or_default());
@@ -98,7 +100,7 @@ impl Confirmer {
             http_status: judgement.http_status,
             code: judgement.code,
             detail: judgement.detail,
-            duration: sent.elapsed(),
+            duration,
             at,
         };
         self.writer.end_confirm(record).await?;

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     notice::TresorPayReference,
+    observe::Operation,
     pace::{Pace, Permit, Side},
     tresorpay::{ErrorCode, Health, StatusFailure, StatusReport, TresorPay},
 };
@@ -75,11 +76,12 @@ impl Asking {
         reference: &TresorPayReference,
         urgency: Urgency,
     ) -> Result<StatusReport, StatusFailure> {
-        let told = {
+        let (told, took) = {
             let _permit = self.permit(urgency).await;
-            self.api.status(reference).await
+            let started = Instant::now();
+            (self.api.status(reference).await, started.elapsed())
         };
-        self.report(told.as_ref().err());
+        self.report(told.as_ref().err(), took);
         told
     }
 
@@ -88,11 +90,12 @@ impl Asking {
         references: &[TresorPayReference],
         urgency: Urgency,
     ) -> Result<Vec<(usize, Said)>, StatusFailure> {
-        let reports = {
+        let (reports, took) = {
             let _permit = self.permit(urgency).await;
-            self.api.statuses(references).await
+            let started = Instant::now();
+            (self.api.statuses(references).await, started.elapsed())
         };
-        self.report(reports.as_ref().err());
+        self.report(reports.as_ref().err(), took);
         let mut reports: HashMap<_, _> =
             reports?.into_iter().map(|report| (report.reference.clone(), report)).collect();
         let mut said = Vec::with_capacity(references.len());
@@ -137,8 +140,15 @@ impl Asking {
         }
     }
 
-    /// Tells the breaker.
-    fn report(&self, failure: Option<&StatusFailure>) {
+    /// Counts it, and tells the breaker.
+    fn report(&self, failure: Option<&StatusFailure>, took: Duration) {
+        let code = match failure {
+            None => ErrorCode::Ok,
+            Some(StatusFailure::Refused(_)) => ErrorCode::Refused,
+            Some(StatusFailure::NoSuchEndpoint) => ErrorCode::Misdirected,
+            Some(StatusFailure::Failed { code, .. }) => *code,
+        };
+        self.pace.requests().ended(Operation::Status, code.as_str(), took);
         let health = match failure {
             None | Some(StatusFailure::Refused(_)) => Health::Good,
             Some(StatusFailure::NoSuchEndpoint) => Health::Neutral,

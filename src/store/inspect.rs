@@ -1,28 +1,37 @@
 //! What the command line reads: a database that exists already, through one read-only connection. Nothing here creates,
 //! migrates, locks out a daemon or needs a credential.
 
+mod figures; // the outbox in figures, cheap to ask for again and again
 mod file; // the files on the disk, and who holds them
 mod health; // what `check` asks
+mod life; // one row without its personal data
 mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
+mod payments; // by hour and by provider
 mod reconciled; // what reconciliation found
 mod report; // what the report is drawn from
+mod statement; // what a statement is compared with
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-pub use super::{MarkState, SchemaState, examine::wanted_version};
+pub use super::{MarkState, SchemaState, examine::wanted_version, lease::lock_file};
+pub use figures::{Figures, Happened, Moved};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::foreign_mark;
-pub(super) use health::quick_faults;
+pub(super) use health::{faults, quick_faults};
+pub use life::Life;
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
+pub use payments::Payments;
 pub use reconciled::Reconciled;
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
-use super::{Access, Binding, SecondNotice, StoreError, evidence, examine::damage_at, open_existing};
+use super::{
+    Access, Binding, SecondNotice, StoreError, evidence, examine::damage_at, open::read_pool, open_existing,
+};
 
 /// SQLite's primary result code of a file that cannot be opened.
 const CANTOPEN: &str = "14";
@@ -41,6 +50,12 @@ impl Inspect {
             .await
             .map_err(|error| damage_at(path, not_opened(path, error)))?;
         Ok(Self { pool, path: path.to_owned() })
+    }
+
+    /// For the process that is the daemon, whose database at `path` is open: a connection of its own, and no look at the
+    /// file but through SQLite, which would drop this process's locks on it. Connects when it is first asked something.
+    pub fn beside_the_daemon(path: &Path) -> Self {
+        Self { pool: read_pool(path, 1), path: path.to_owned() }
     }
 
     /// `meta.value`, where there is one.

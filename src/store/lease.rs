@@ -72,7 +72,7 @@ fn try_lock_briefly(file: &File) -> Result<(), TryLockError> {
 }
 
 /// Beside the file itself, whatever link names it: a link is another name, not another database.
-pub(super) fn lock_file(database: &Path) -> PathBuf {
+pub fn lock_file(database: &Path) -> PathBuf {
     // A database that is not there yet has one name only.
     beside(&std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()), ".lock")
 }

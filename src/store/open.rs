@@ -185,11 +185,14 @@ pub(super) fn daemon_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("temp_store", "memory")
+        // What is moved or deleted leaves no copy in the pages that it was in: retention rests on it.
+        .pragma("secure_delete", "on")
         .collation(GUARD, str::cmp)
         .thread_name(|_| "sqlite-writer".to_owned())
 }
 
-fn read_pool(path: &Path, connections: u32) -> SqlitePool {
+/// Read-only connections that stay open once they are.
+pub(super) fn read_pool(path: &Path, connections: u32) -> SqlitePool {
     let options = base_options(path).read_only(true).thread_name(|_| "sqlite-reader".to_owned());
     SqlitePoolOptions::new()
         .max_connections(connections)

@@ -15,7 +15,10 @@ mod tests;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     Guard, StoreError,
@@ -24,12 +27,13 @@ use super::{
     sharing::{Pause, Sharing},
     turn::Bracket,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, observe::Commits};
 pub use handle::Writer;
 pub(super) use operation::{Answered, Operation};
 use refused::Waiting;
 use trouble::Trouble;
 pub(super) use unseen::open_attempt;
+pub use wal::MAX_VACUUM;
 pub(crate) use wal::TOLD_SHARE;
 use wal::Wal;
 use write::{EmitTurn, Reply, Write, attempts, fail, give_up};
@@ -38,6 +42,13 @@ use write::{EmitTurn, Reply, Write, attempts, fail, give_up};
 const QUEUE: usize = 64;
 /// The mark's fsync may trail its writes by this much.
 const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// What is done between commits, for nobody's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upkeep {
+    EmptyWal,
+    Vacuum,
+}
 
 /// The file that a writer writes, and how.
 pub(super) struct WriterFile {
@@ -66,10 +77,17 @@ struct WriterTask {
     waiting: Waiting,
     refusals: Trouble,
     wal: Wal,
+    commits: Commits,
 }
 
 impl WriterTask {
-    fn new(file: WriterFile, conn: SqliteConnection, mark: Mark, guard: Arc<Guard>) -> Self {
+    fn new(
+        file: WriterFile,
+        conn: SqliteConnection,
+        mark: Mark,
+        guard: Arc<Guard>,
+        commits: Commits,
+    ) -> Self {
         Self {
             wal: Wal::new(&file.path, file.max_wal),
             file,
@@ -84,24 +102,38 @@ impl WriterTask {
             trouble: Trouble::default(),
             waiting: Waiting::default(),
             refusals: Trouble::default(),
+            commits,
         }
     }
 
-    async fn run(mut self, inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
-        let ended = self.work(inbox).await;
+    async fn run(
+        mut self,
+        inbox: mpsc::Receiver<Write>,
+        upkeep: mpsc::Receiver<(Upkeep, oneshot::Sender<bool>)>,
+    ) -> Result<(), StoreError> {
+        let ended = self.work(inbox, upkeep).await;
         if ended.is_err() {
             self.waiting.tell_unrecorded();
         }
         ended
     }
 
-    async fn work(&mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
+    async fn work(
+        &mut self,
+        mut inbox: mpsc::Receiver<Write>,
+        mut asked: mpsc::Receiver<(Upkeep, oneshot::Sender<bool>)>,
+    ) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
             let sync_at = self.mark_synced + MARK_SYNC_EVERY;
             let (waiting_due, relieve_at) = (self.waiting.due(), self.wal.relieve_at());
             let received = tokio::select! {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
+                Some((upkeep, reply)) = asked.recv() => {
+                    // The caller may have gone.
+                    let _ = reply.send(self.keep_up(upkeep).await);
+                    continue;
+                }
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
                     self.sync_mark().await;
                     self.count_up().await;
@@ -158,6 +190,30 @@ impl WriterTask {
             }
         }
         group
+    }
+
+    /// Whether it was done.
+    async fn keep_up(&mut self, upkeep: Upkeep) -> bool {
+        let done = match self.connection().await {
+            Ok(_) => match &mut self.conn {
+                Some(conn) => match upkeep {
+                    Upkeep::EmptyWal => self.wal.empty(conn).await,
+                    Upkeep::Vacuum => self.wal.vacuum(conn).await,
+                }
+                .map_err(StoreError::from),
+                None => Ok(false),
+            },
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(done) => done,
+            Err(error) if error.is_locked() => false,
+            Err(error) => {
+                tracing::debug!(%error, ?upkeep, "the database could not be tidied up; it is tried again");
+                self.drop_connection().await;
+                false
+            }
+        }
     }
 
     async fn relieve_wal(&mut self) {
@@ -242,8 +298,10 @@ impl WriterTask {
             return Err(self.went_back(&format!("it gives the attempt {first} a second time")));
         }
         while let Err(error) = self.mark.advance(last) {
+            self.commits.refused(trouble::UNMARKED);
             tokio::time::sleep(self.trouble.unmarked(&error)).await;
         }
+        self.commits.over();
         self.trouble.over();
         self.mark_dirty = true;
         self.guard.check()
@@ -267,6 +325,7 @@ impl WriterTask {
             let error = match self.try_once(group).await {
                 Ok(()) => {
                     self.held = tried.elapsed();
+                    self.commits.done(group.len(), self.held);
                     self.trouble.over();
                     self.after_commit().await;
                     return Ok(());
@@ -292,7 +351,10 @@ impl WriterTask {
     async fn failed(&mut self, error: StoreError) -> Result<(), StoreError> {
         self.drop_connection().await;
         let delay = match &error {
-            StoreError::Sqlite(passing) if is_passing(passing) => self.trouble.refused(passing),
+            StoreError::Sqlite(passing) if is_passing(passing) => {
+                self.commits.refused(super::error::trouble(passing).code());
+                self.trouble.refused(passing)
+            }
             _ => return Err(error),
         };
         if self.mark_dirty && self.mark_synced.elapsed() >= MARK_SYNC_EVERY {

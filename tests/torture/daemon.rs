@@ -45,12 +45,13 @@ pub(crate) struct Route<'a> {
 }
 
 impl Installation {
-    /// Writes the configuration.
+    /// Writes the configuration; `settings` are more lines of it.
     pub(crate) fn new(
         program: Option<&Path>,
         folder: &Path,
         route: &Route<'_>,
         policy: Policy,
+        settings: &str,
     ) -> anyhow::Result<Self> {
         let program = program.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tresorpayd")), Path::to_owned);
         let installation = Self { program, folder: folder.to_owned() };
@@ -78,6 +79,7 @@ poll.schedule = "* * * * * *"
 poll.first_delay = "1s"
 poll.max_delay = "5s"
 shutdown.grace = "30s"
+{settings}
 "#,
             database = installation.database().display(),
             policy = policy.as_str(),
@@ -85,6 +87,11 @@ shutdown.grace = "30s"
         );
         std::fs::write(installation.config(), config)?;
         Ok(installation)
+    }
+
+    /// Where everything of it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The database file.

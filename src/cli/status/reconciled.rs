@@ -1,29 +1,17 @@
-//! Reconciliation in `status`: when it last was, how far it is, and what it found.
-
-use std::time::Duration;
+//! Reconciliation in `status`: when it last was and how far it is.
 
 use serde::Serialize;
 
-use super::verdict::{Reason, State};
 use crate::{
-    cli::output::{counted, duration, from_now, time},
+    cli::output::{counted, from_now, time},
     clock::Timestamp,
     reconcile::OVERDUE_AFTER,
-    settings::CronSchedule,
     store::{
         Run, StoreError,
         inspect::{Inspect, Reconciled},
     },
+    verdict::{CRITICAL_WITHIN, WARN_WITHIN},
 };
-
-/// A status that was found changed this recently is critical.
-const CRITICAL_WITHIN: Duration = Duration::from_secs(24 * 3600);
-/// Drift of this long is a warning.
-const WARN_WITHIN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// A run should be over within this, however many notices there are.
-const LONG_RUN: Duration = Duration::from_secs(24 * 3600);
-/// The schedule's hour is long past and no run ended since.
-const MISSED_BY: Duration = Duration::from_secs(24 * 3600);
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -52,56 +40,6 @@ impl From<Reconciled> for ReconciliationReport {
 /// Looks.
 pub(super) async fn look(inspect: &Inspect, now: Timestamp) -> Result<Reconciled, StoreError> {
     inspect.reconciled(now.before(CRITICAL_WITHIN), now.before(WARN_WITHIN), now.before(OVERDUE_AFTER)).await
-}
-
-/// The last hour of the schedule that a daemon has had time enough for.
-pub(super) fn missable(schedule: &CronSchedule, now: Timestamp) -> Option<Timestamp> {
-    schedule.last_due(now.before(MISSED_BY))
-}
-
-/// What needs attention. `due`: for this hour of the schedule a run should have begun by now, if there is one.
-pub(super) fn reasons(found: &Reconciled, due: Option<Timestamp>, now: Timestamp) -> Vec<Reason> {
-    let drift = (found.drifted > 0).then(|| {
-        let severity = if found.moved > 0 { State::Critical } else { State::Warning };
-        let many = counted(found.drifted, "finished notice has", "finished notices have");
-        Reason::new(
-            severity,
-            format!("{many} changed at TresorPay within the last week: tresorpayd list --drift"),
-        )
-    });
-    let flagged = found.state.last.as_ref().map_or(0, |run| run.flagged);
-    let flagged = (flagged > 0).then(|| {
-        let many = counted(i64::try_from(flagged).unwrap_or(i64::MAX), "notice is", "notices are");
-        let text = format!("{many} finished here and live or unknown at TresorPay: tresorpayd list --drift");
-        Reason::new(State::Critical, text)
-    });
-    let overdue = (found.overdue.notices > 0).then(|| {
-        let many = counted(found.overdue.notices, "notice was", "notices were");
-        Reason::new(State::Warning, format!("{many} not asked about for more than an hour after its time"))
-    });
-    let silent = (found.overdue.commands > 0).then(|| {
-        let many = counted(found.overdue.commands, "command is", "commands are");
-        let text = format!("{many} open for more than an hour and do not say what for");
-        Reason::new(State::Warning, text)
-    });
-    [drift, flagged, overdue, silent, late(found, due, now)].into_iter().flatten().collect()
-}
-
-/// A run that does not end, or that did not begin although a daemon runs.
-fn late(found: &Reconciled, due: Option<Timestamp>, now: Timestamp) -> Option<Reason> {
-    if let Some(run) = &found.state.running {
-        let lasts = now.since(Timestamp::parse(&run.started_at)?);
-        return (lasts > LONG_RUN).then(|| {
-            let text = format!("reconciliation has not ended for {}", duration(lasts));
-            Reason::new(State::Warning, text)
-        });
-    }
-    let due = due?;
-    let last = found.state.last.as_ref().and_then(|run| Timestamp::parse(&run.due));
-    last.is_some_and(|last| last < due).then(|| {
-        let text = format!("reconciliation was due at {} UTC and has not begun", time(&due.to_string()));
-        Reason::new(State::Warning, text)
-    })
 }
 
 /// The lines beside the table, without their label.
@@ -142,7 +80,11 @@ fn found(run: &Run) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::store::{Overdue, Place, Reconciliation};
+    use crate::{
+        lang::Lang,
+        store::{Overdue, Place, Reconciliation},
+        verdict::{State, reconciled_reasons, state_of},
+    };
 
     fn run(started_at: &str, flagged: u64) -> Run {
         let place = Place { status: "PAID".to_owned(), updated_at: String::new(), id: 0 };
@@ -172,8 +114,8 @@ mod tests {
         };
         let due = Timestamp::parse("2026-11-23T02:30:00.000Z");
         let judged = |found: &Reconciled| {
-            let reasons = reasons(found, due, now);
-            (super::super::verdict::state_of(&reasons), reasons.len())
+            let reasons = reconciled_reasons(found, due, now, Lang::En);
+            (state_of(&reasons), reasons.len())
         };
         assert_eq!(judged(&calm), (State::Ok, 0));
         assert_eq!(judged(&Reconciled { drifted: 1, ..calm.clone() }), (State::Warning, 1));

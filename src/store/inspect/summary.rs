@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Rows in doubt that are named.
-const NAMED_DOUBTS: i64 = 5;
+pub(super) const NAMED_DOUBTS: i64 = 5;
 
 /// The outbox at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,7 @@ macro_rules! amount {
     };
 }
 
-const fn amount_sql(status: Status) -> &'static str {
+pub(super) const fn amount_sql(status: Status) -> &'static str {
     match status {
         Status::Pending => amount!(pending),
         Status::Emitting => amount!(emitting),
@@ -155,7 +155,7 @@ impl Inspect {
         let statuses = statuses(&mut tx, max_summed).await?;
         let oldest_waiting =
             sqlx::query_as(OLDEST_WAITING).bind(now.to_string()).fetch_optional(&mut *tx).await?;
-        let doubts = sqlx::query_as(DOUBTS).bind(NAMED_DOUBTS).fetch_all(&mut *tx).await?;
+        let doubts = doubts(&mut tx, NAMED_DOUBTS).await?;
         let (rejected_since, open_commands, next_poll, last_transition) =
             sqlx::query_as(NUMBERS).bind(rejected_since.to_string()).fetch_one(&mut *tx).await?;
         let paused = pause(&mut tx).await?;
@@ -199,7 +199,11 @@ async fn statuses(conn: &mut SqliteConnection, max_summed: i64) -> Result<Vec<St
     Ok(statuses)
 }
 
-async fn pause(conn: &mut SqliteConnection) -> Result<Option<Pause>, StoreError> {
+pub(super) async fn doubts(conn: &mut SqliteConnection, limit: i64) -> Result<Vec<Doubt>, StoreError> {
+    Ok(sqlx::query_as(DOUBTS).bind(limit).fetch_all(conn).await?)
+}
+
+pub(super) async fn pause(conn: &mut SqliteConnection) -> Result<Option<Pause>, StoreError> {
     let paused: Option<(Option<String>, Option<String>)> = sqlx::query_as(PAUSE).fetch_optional(conn).await?;
     Ok(paused.map(|(since, by)| Pause { since, by }))
 }

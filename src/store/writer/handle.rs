@@ -6,18 +6,19 @@ use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Operation, QUEUE, WriterFile, WriterTask,
-    operation::Asked,
+    Operation, QUEUE, Upkeep, WriterFile, WriterTask,
+    operation::{Asked, Ping},
     write::{EmitTurn, Reply, Write},
 };
 use crate::{
     clock::Timestamp,
     notice::Policy,
+    observe::Commits,
     store::{
-        AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-        DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord,
-        PollRecord, ReceiptKept, ReconcileRecord, Reconciliation, Recording, SecondNotice, Settled, Sighting,
-        StoreError, Taken,
+        AfterCancel, Anonymise, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart,
+        DoubtNote, DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard,
+        PaidRecord, PollRecord, ReceiptKept, ReconcileRecord, Reconciliation, Recording, Removal,
+        SecondNotice, Settled, Sighting, StoreError, TakeCards, Taken,
         command::Change,
         evidence::{CallbackKey, PollNow, SecondOver},
         mark::Mark,
@@ -31,6 +32,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Write>,
+    commits: Commits,
+    upkeep: mpsc::Sender<(Upkeep, oneshot::Sender<bool>)>,
 }
 
 impl Writer {
@@ -42,7 +45,20 @@ impl Writer {
         guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
-        (Self { queue }, WriterTask::new(file, conn, mark, guard).run(inbox))
+        let (upkeep, asked) = mpsc::channel(1);
+        let commits = Commits::default();
+        let task = WriterTask::new(file, conn, mark, guard, commits.clone());
+        (Self { queue, commits, upkeep }, task.run(inbox, asked))
+    }
+
+    /// Its instruments.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
+    }
+
+    /// Waits for its turn in a transaction that changes nothing: the database takes writes.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.submit(Ping).await
     }
 
     /// Records finished emissions and takes the next rows, in one commit.
@@ -192,6 +208,36 @@ impl Writer {
     /// what a trigger said against it.
     pub async fn reschedule(&self, at: Timestamp) -> Result<Result<u64, String>, StoreError> {
         self.submit(Reschedule { at }).await
+    }
+
+    /// Takes the personal data of finished rows out; what became of each.
+    pub async fn anonymise(&self, anonymise: Anonymise) -> Result<Vec<Removal>, StoreError> {
+        self.submit(anonymise).await
+    }
+
+    /// Takes card numbers out of rows that are at TresorPay.
+    pub async fn take_cards(&self, cards: TakeCards) -> Result<Removal, StoreError> {
+        self.submit(cards).await
+    }
+
+    /// Writes the WAL back and empties it, so that nothing that was removed is left there; whether it could be. Waits for
+    /// nobody.
+    pub async fn empty_wal(&self) -> Result<bool, StoreError> {
+        self.keep_up(Upkeep::EmptyWal).await
+    }
+
+    /// Writes the whole file anew (`VACUUM`), so that no part of a page that is not in use holds what was removed: SQLite
+    /// leaves copies there when it moves rows from page to page, whatever `secure_delete` says. Everybody who writes waits
+    /// meanwhile. Whether it was done: not in a database above [`MAX_VACUUM`](super::MAX_VACUUM) or half of `database.max_wal`, and not while
+    /// somebody else writes.
+    pub async fn vacuum(&self) -> Result<bool, StoreError> {
+        self.keep_up(Upkeep::Vacuum).await
+    }
+
+    async fn keep_up(&self, upkeep: Upkeep) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.upkeep.send((upkeep, reply)).await.map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)
     }
 
     async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {

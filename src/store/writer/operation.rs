@@ -53,6 +53,17 @@ pub(in crate::store) trait Operation: Send + 'static {
     }
 }
 
+/// Changes nothing: whoever waits for it learns that the database takes writes.
+pub(super) struct Ping;
+
+impl Operation for Ping {
+    type Output = ();
+
+    async fn carry_out(&self, _: &mut SqliteConnection, _: Option<i64>) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+}
+
 /// An [`Operation`] with its caller, whatever its kind.
 pub(super) trait Job: Send {
     fn carry_out<'a>(

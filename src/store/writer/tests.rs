@@ -41,7 +41,7 @@ impl Bench {
         let mark = Mark::open(&folder.path().join("mark"), &standing).unwrap();
         let guard = Arc::new(guarded.with_mark(mark.clone()));
         let file = WriterFile { path, options, max_wal: 1 << 30 };
-        Self { task: WriterTask::new(file, conn, mark, guard), folder }
+        Self { task: WriterTask::new(file, conn, mark, guard, Commits::default()), folder }
     }
 
     /// The database took the group, and the writer was told that it failed.

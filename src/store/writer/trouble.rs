@@ -14,7 +14,7 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration
 /// The same trouble is told again after this time, and not before.
 const REPORT_AFTER: Duration = Duration::from_secs(10);
 /// The mark cannot be written.
-const UNMARKED: &str = "mark_unwritable";
+pub(super) const UNMARKED: &str = "mark_unwritable";
 
 /// Failures in a row, and when they were told.
 #[derive(Debug, Default)]

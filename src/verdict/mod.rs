@@ -1,0 +1,467 @@
+//! Fine, warning or critical, and why: one pure function from what was seen to reasons that a person can act on, in English
+//! or French. `tresorpayd status` and the status page tell them.
+
+mod reconciled; // what reconciliation gives reason to look at
+pub mod words; // durations, sizes and counts in a line
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    clock::Timestamp,
+    lang::Lang,
+    notice::Status,
+    publish,
+    store::{
+        SecondNotice, WAL_TOLD_SHARE,
+        inspect::{DaemonState, MarkState, Summary},
+    },
+    tresorpay::{CLOCK_OFF, ErrorCode, offset_words},
+};
+pub use reconciled::{CRITICAL_WITHIN, WARN_WITHIN, missable, reasons as reconciled_reasons};
+use words::{counted, duration, size};
+
+/// A notice that should have been emitted this long ago is late.
+const LATE_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// How the outbox stands; the worst reason decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing needs attention.
+    Ok,
+    /// Somebody should look today.
+    Warning,
+    /// Notices are not being emitted or followed.
+    Critical,
+}
+
+impl State {
+    /// What Nagios understands.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+        }
+    }
+
+    /// The word that Nagios and people know, in every language.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// One thing that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// How grave it is.
+    pub severity: State,
+    /// What is wrong and what to do, on one line.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason.
+    pub fn new(severity: State, text: impl Into<String>) -> Self {
+        Self { severity, text: text.into() }
+    }
+}
+
+/// What was seen.
+pub struct Facts<'a> {
+    /// The outbox.
+    pub summary: &'a Summary,
+    /// `None`: this process may not read it.
+    pub mark: Option<&'a MarkState>,
+    /// Whether a daemon runs.
+    pub daemon: &'a DaemonState,
+    /// What a running daemon says holds requests back.
+    pub requests: Option<&'a publish::State>,
+    /// Notices that are live at TresorPay beside a row's own.
+    pub seconds: &'a [SecondNotice],
+    /// Bytes.
+    pub wal_bytes: u64,
+    /// `database.max_wal`, in bytes.
+    pub max_wal: u64,
+    /// `emit.max_uncertain`
+    pub max_uncertain: u32,
+    /// When it was seen.
+    pub now: Timestamp,
+    /// The language of the reasons.
+    pub lang: Lang,
+}
+
+/// The worst of `reasons`.
+pub fn state_of(reasons: &[Reason]) -> State {
+    reasons.iter().map(|reason| reason.severity).max().unwrap_or(State::Ok)
+}
+
+/// Every reason, the gravest first.
+pub fn judge(facts: &Facts<'_>) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = [
+        went_back(facts),
+        daemon(facts),
+        uncertain(facts),
+        wal(facts),
+        late(facts),
+        rejected(facts),
+        paused(facts),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(facts.requests.into_iter().flat_map(|state| requests(state, facts.lang)))
+    .chain(facts.seconds.iter().map(|notice| second(notice, facts.lang)))
+    .collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
+    reasons
+}
+
+fn rows(summary: &Summary, status: Status) -> i64 {
+    summary.statuses.iter().find(|count| count.status == status).map_or(0, |count| count.rows)
+}
+
+fn went_back(facts: &Facts<'_>) -> Option<Reason> {
+    match facts.mark {
+        Some(MarkState::WentBack(why)) => Some(Reason::new(
+            State::Critical,
+            match facts.lang {
+                Lang::En => format!(
+                    "the database went back in time ({why}): nothing leaves before `tresorpayd accept-restore`"
+                ),
+                Lang::Fr => format!(
+                    "la base de données est revenue en arrière ({why}) : rien ne part avant `tresorpayd accept-restore`"
+                ),
+            },
+        )),
+        Some(MarkState::Level(_) | MarkState::NotYet) | None => None,
+    }
+}
+
+fn daemon(facts: &Facts<'_>) -> Option<Reason> {
+    let open = [Status::Pending, Status::Emitting, Status::Uncertain, Status::Emitted];
+    let waiting: i64 = open.into_iter().map(|status| rows(facts.summary, status)).sum();
+    let (commands, lang) = (facts.summary.open_commands, facts.lang);
+    match facts.daemon {
+        DaemonState::Running(_) => None,
+        DaemonState::Unknown(why) => Some(Reason::new(
+            State::Warning,
+            match lang {
+                Lang::En => format!("it is not known whether a daemon is running: {why}"),
+                Lang::Fr => format!("on ne sait pas si le service fonctionne : {why}"),
+            },
+        )),
+        DaemonState::Stopped if waiting + commands == 0 => Some(Reason::new(
+            State::Warning,
+            lang.pick("no daemon is running (nothing waits for it)", "le service est arrêté (rien n'attend)"),
+        )),
+        DaemonState::Stopped => Some(Reason::new(
+            State::Critical,
+            match lang {
+                Lang::En => format!(
+                    "no daemon is running: {} and {} wait for it; start tresorpayd",
+                    counted(lang, waiting, "open row", "open rows"),
+                    counted(lang, commands, "command", "commands")
+                ),
+                Lang::Fr => format!(
+                    "le service est arrêté : {} et {} l'attendent ; démarrez tresorpayd",
+                    counted(lang, waiting, "avis ouvert", "avis ouverts"),
+                    counted(lang, commands, "commande", "commandes")
+                ),
+            },
+        )),
+    }
+}
+
+fn uncertain(facts: &Facts<'_>) -> Option<Reason> {
+    let uncertain = rows(facts.summary, Status::Uncertain);
+    let (limit, lang) = (facts.max_uncertain, facts.lang);
+    if uncertain >= i64::from(limit) {
+        return Some(Reason::new(
+            State::Critical,
+            match lang {
+                Lang::En => format!(
+                    "emission has stopped: {uncertain} rows are UNCERTAIN and emit.max_uncertain is {limit}"
+                ),
+                Lang::Fr => format!(
+                    "l'émission est arrêtée : {uncertain} avis sont en doute (UNCERTAIN) et emit.max_uncertain vaut {limit}"
+                ),
+            },
+        ));
+    }
+    (uncertain > 0).then(|| {
+        Reason::new(
+            State::Warning,
+            match lang {
+                Lang::En => {
+                    let rows = counted(lang, uncertain, "row is", "rows are");
+                    format!("{rows} UNCERTAIN: nobody knows whether TresorPay has them")
+                }
+                Lang::Fr => {
+                    let rows = counted(lang, uncertain, "avis est", "avis sont");
+                    let them = if uncertain == 1 { "l'a reçu" } else { "les a reçus" };
+                    format!("{rows} en doute (UNCERTAIN) : on ignore si TresorPay {them}")
+                }
+            },
+        )
+    })
+}
+
+fn wal(facts: &Facts<'_>) -> Option<Reason> {
+    let lang = facts.lang;
+    let (found, limit) = (size(lang, facts.wal_bytes), size(lang, facts.max_wal));
+    let reader =
+        lang.pick("some process keeps a read transaction open", "un programme garde une lecture ouverte");
+    if facts.wal_bytes > facts.max_wal {
+        Some(Reason::new(
+            State::Critical,
+            match lang {
+                Lang::En => {
+                    format!("the WAL has {found}, above database.max_wal ({limit}); {reader}: end it")
+                }
+                Lang::Fr => format!(
+                    "le journal WAL atteint {found}, au-delà de database.max_wal ({limit}) ; {reader} : arrêtez-le"
+                ),
+            },
+        ))
+    } else if facts.wal_bytes > facts.max_wal / WAL_TOLD_SHARE {
+        Some(Reason::new(
+            State::Warning,
+            match lang {
+                Lang::En => {
+                    format!(
+                        "the WAL has {found}; {reader}, and above {limit} (database.max_wal) emission stops"
+                    )
+                }
+                Lang::Fr => format!(
+                    "le journal WAL atteint {found} ; {reader}, et au-delà de {limit} (database.max_wal) l'émission s'arrête"
+                ),
+            },
+        ))
+    } else {
+        None
+    }
+}
+
+/// Somebody may pay twice.
+fn second(second: &SecondNotice, lang: Lang) -> Reason {
+    let own = second.own.as_deref().unwrap_or(lang.pick("no notice of its own", "aucun avis"));
+    let (code, reference, other) = (ErrorCode::SecondLiveNotice.as_str(), &second.reference, &second.other);
+    Reason::new(
+        State::Critical,
+        match lang {
+            Lang::En => format!(
+                "{code}: {reference} has {own}, and TresorPay has a live notice {other} beside it: have TresorPay cancel \
+             {other}, or refund it if it is paid"
+            ),
+            Lang::Fr => format!(
+                "{code} : {reference} a {own}, et un autre avis {other} est en cours chez TresorPay : faites annuler {other} \
+             par TresorPay, ou rembourser s'il est payé"
+            ),
+        },
+    )
+}
+
+fn late(facts: &Facts<'_>) -> Option<Reason> {
+    let waiting = facts.summary.oldest_waiting.as_ref()?;
+    let waits = facts.now.since(Timestamp::parse(&waiting.since)?);
+    (waits > LATE_AFTER).then(|| {
+        let (reference, waits) = (&waiting.reference, duration(facts.lang, waits));
+        Reason::new(
+            State::Warning,
+            match facts.lang {
+                Lang::En => format!("{reference} is PENDING and due for {waits}"),
+                Lang::Fr => format!("{reference} attend son émission (PENDING) depuis {waits}"),
+            },
+        )
+    })
+}
+
+fn rejected(facts: &Facts<'_>) -> Option<Reason> {
+    let (rejected, lang) = (facts.summary.rejected_since, facts.lang);
+    (rejected > 0).then(|| {
+        Reason::new(
+            State::Warning,
+            match lang {
+                Lang::En => format!(
+                    "{} REJECTED within the last day: tresorpayd list --status REJECTED",
+                    counted(lang, rejected, "row was", "rows were")
+                ),
+                Lang::Fr => format!(
+                    "{} (REJECTED) depuis un jour : tresorpayd list --status REJECTED",
+                    counted(lang, rejected, "avis rejeté", "avis rejetés")
+                ),
+            },
+        )
+    })
+}
+
+fn paused(facts: &Facts<'_>) -> Option<Reason> {
+    facts.summary.paused.as_ref().map(|_| {
+        Reason::new(
+            State::Warning,
+            facts.lang.pick(
+                "emission is paused by command; `tresorpayd resume` ends it",
+                "l'émission est suspendue par une commande ; `tresorpayd resume` la reprend",
+            ),
+        )
+    })
+}
+
+/// An open breaker and a clock that is off.
+fn requests(state: &publish::State, lang: Lang) -> Vec<Reason> {
+    let open = state.held.sides.iter().map(|side| {
+        let (side, error) = (&side.side, &side.error);
+        Reason::new(
+            State::Warning,
+            match lang {
+                Lang::En => format!("requests are held back ({side}): {error}"),
+                Lang::Fr => format!("les requêtes sont retenues ({side}) : {error}"),
+            },
+        )
+    });
+    let clock = state.clock_off.map(|seconds| {
+        Reason::new(
+            State::Warning,
+            match lang {
+                Lang::En => format!(
+                    "{CLOCK_OFF}: this machine's clock is {} TresorPay's: set it",
+                    offset_words(seconds)
+                ),
+                Lang::Fr => format!(
+                    "{CLOCK_OFF} : l'horloge de ce serveur {} de {} sur celle de TresorPay : réglez-la",
+                    if seconds < 0 { "retarde" } else { "avance" },
+                    duration(lang, Duration::from_secs(seconds.unsigned_abs()))
+                ),
+            },
+        )
+    });
+    open.chain(clock).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{
+        notice::Amount,
+        store::{
+            NextDue,
+            inspect::{Pause, StatusCount, Waiting},
+        },
+    };
+
+    fn summary() -> Summary {
+        let count = |status| StatusCount { status, rows: 0, amount: Some(Amount(0)) };
+        Summary {
+            statuses: Status::ALL.map(count).to_vec(),
+            oldest_waiting: None,
+            doubts: Vec::new(),
+            rejected_since: 0,
+            open_commands: 0,
+            paused: None,
+            next_poll: None,
+            last_transition: 0,
+            next_emission: NextDue::Never,
+        }
+    }
+
+    fn judged(summary: &Summary, daemon: &DaemonState, wal_bytes: u64) -> (State, usize) {
+        let now = Timestamp::parse("2026-11-24T09:48:00.000Z").unwrap();
+        let reasons = judge(&Facts {
+            summary,
+            mark: None,
+            daemon,
+            requests: None,
+            seconds: &[],
+            wal_bytes,
+            max_wal: 100,
+            max_uncertain: 2,
+            now,
+            lang: Lang::En,
+        });
+        (state_of(&reasons), reasons.len())
+    }
+
+    fn with(status: Status, rows: i64) -> Summary {
+        let mut summary = summary();
+        summary.statuses.iter_mut().find(|count| count.status == status).unwrap().rows = rows;
+        summary
+    }
+
+    #[test]
+    fn each_reason_has_its_severity() {
+        let running = DaemonState::Running("pid 1".into());
+        assert_eq!(judged(&summary(), &running, 50), (State::Ok, 0));
+        assert_eq!(judged(&summary(), &running, 51), (State::Warning, 1));
+        assert_eq!(judged(&summary(), &running, 100), (State::Warning, 1));
+        assert_eq!(judged(&summary(), &running, 101), (State::Critical, 1));
+        assert_eq!(judged(&summary(), &DaemonState::Stopped, 0), (State::Warning, 1));
+        assert_eq!(judged(&summary(), &DaemonState::Unknown("no right".into()), 0), (State::Warning, 1));
+        for (status, state) in [
+            (Status::Pending, State::Critical),
+            (Status::Emitted, State::Critical),
+            (Status::Paid, State::Warning),
+            (Status::Rejected, State::Warning),
+        ] {
+            assert_eq!(judged(&with(status, 1), &DaemonState::Stopped, 0), (state, 1), "{status}");
+        }
+        assert_eq!(judged(&with(Status::Uncertain, 1), &running, 0), (State::Warning, 1));
+        assert_eq!(judged(&with(Status::Uncertain, 2), &running, 0), (State::Critical, 1));
+        assert_eq!(judged(&Summary { rejected_since: 1, ..summary() }, &running, 0), (State::Warning, 1));
+        assert_eq!(
+            judged(&Summary { open_commands: 1, ..summary() }, &DaemonState::Stopped, 0),
+            (State::Critical, 1)
+        );
+        let paused = Summary { paused: Some(Pause { since: None, by: None }), ..summary() };
+        assert_eq!(judged(&paused, &running, 0), (State::Warning, 1));
+    }
+
+    #[test]
+    fn an_open_breaker_and_a_clock_that_is_off_are_warnings() {
+        let state = r#"{"held":{"sides":[{"side":"emit","since":null,"failures":5,"next_probe":"2026-11-24T09:48:00.000Z",
+            "error":"timed_out: no answer"}],"paused_until":null},"clock_off":-7200}"#;
+        let reasons = requests(&publish::State::parse(state).unwrap(), Lang::En);
+        let texts: Vec<&str> = reasons.iter().map(|reason| &*reason.text).collect();
+        assert_eq!(
+            texts,
+            [
+                "requests are held back (emit): timed_out: no answer",
+                "clock_off: this machine's clock is 2 h behind TresorPay's: set it"
+            ]
+        );
+        assert_eq!(state_of(&reasons), State::Warning);
+    }
+
+    #[test]
+    fn a_second_live_notice_is_critical_and_names_both() {
+        let notice = SecondNotice {
+            outbox_id: 1,
+            reference: "A-1".into(),
+            own: Some("TP1.AR1".into()),
+            other: "TP1.AR2".into(),
+            at: "2026-11-24T09:48:00.000Z".into(),
+        };
+        let reason = second(&notice, Lang::En);
+        assert_eq!(state_of(std::slice::from_ref(&reason)), State::Critical);
+        assert!(reason.text.starts_with("second_live_notice: A-1 has TP1.AR1"), "{}", reason.text);
+        assert!(reason.text.contains("cancel TP1.AR2"), "{}", reason.text);
+    }
+
+    #[test]
+    fn a_row_is_late_after_ten_minutes() {
+        let running = DaemonState::Running("pid 1".into());
+        for (since, state) in
+            [("2026-11-24T09:38:00.000Z", State::Ok), ("2026-11-24T09:37:59.999Z", State::Warning)]
+        {
+            let waiting = Waiting { reference: "A-1".into(), since: since.into() };
+            let summary = Summary { oldest_waiting: Some(waiting), ..summary() };
+            assert_eq!(judged(&summary, &running, 0).0, state, "{since}");
+        }
+    }
+}
