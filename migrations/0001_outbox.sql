@@ -86,6 +86,8 @@ CREATE TABLE transition (
     to_status   TEXT NOT NULL,
     source      TEXT NOT NULL,
     reason      TEXT,
+    provider    TEXT,           -- of a transition to PAID: outbox.provider and
+    pay_date    TEXT,           -- outbox.pay_date as they were then, for the books
 
     CHECK (id > 0),
     CHECK (source IN ('application', 'emit', 'poll', 'command', 'callback', 'reconcile', 'recovery'))
@@ -126,7 +128,7 @@ CREATE TABLE command (
     detail       TEXT,          -- why it was refused, or what it waits for
 
     CHECK (action IN ('cancel', 'retry', 'poll', 'confirm-delivery', 'fetch-receipt', 'resolve-emitted',
-                      'resolve-not-emitted', 'pause', 'resume')),
+                      'resolve-not-emitted', 'anonymise', 'pause', 'resume')),
     CHECK (outcome IN ('done', 'refused')),
     CHECK ((done_at IS NULL) = (outcome IS NULL))
 );
@@ -189,6 +191,10 @@ CREATE INDEX outbox_finished ON outbox (status, updated_at)
 CREATE INDEX outbox_personal ON outbox (updated_at)
     WHERE anonymised_at IS NULL AND (status = 'PAID' OR status = 'CANCELED' OR status = 'REJECTED');
 
+-- At TresorPay by now, and maybe with a card number still: retention. A row leaves it as the card numbers go.
+CREATE INDEX outbox_cards ON outbox (id)
+    WHERE (status = 'EMITTED' OR status = 'PAID' OR status = 'CANCELED') AND instr(authorized_payment_modes, 'cardNumber') > 0;
+
 CREATE UNIQUE INDEX outbox_tresorpay_reference ON outbox (tresorpay_reference) WHERE tresorpay_reference IS NOT NULL;
 
 CREATE INDEX outbox_replaces ON outbox (replaces) WHERE replaces IS NOT NULL;
@@ -207,6 +213,9 @@ CREATE INDEX command_open ON command (reference, action) WHERE done_at IS NULL;
 
 -- The same in the order in which they were asked.
 CREATE INDEX command_waiting ON command (id) WHERE done_at IS NULL;
+
+-- What was asked of one row: retention takes its words out.
+CREATE INDEX command_done ON command (reference) WHERE done_at IS NOT NULL;
 
 ----------------------------------------------------------------------------------------------------------------------
 -- Rules for what an application writes
@@ -604,8 +613,9 @@ BEGIN
         END
     END;
 
-    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
-        VALUES (NEW.id, NEW.updated_at, OLD.status, NEW.status, NEW.status_source, NEW.status_reason);
+    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason, provider, pay_date)
+        VALUES (NEW.id, NEW.updated_at, OLD.status, NEW.status, NEW.status_source, NEW.status_reason,
+                CASE NEW.status WHEN 'PAID' THEN NEW.provider END, CASE NEW.status WHEN 'PAID' THEN NEW.pay_date END);
 END;
 
 -- Reconciliation found that a payment is not what it was: a transition with from = to keeps both. What was not known before
@@ -616,8 +626,8 @@ WHEN NEW.status = OLD.status AND OLD.status = 'PAID'
 BEGIN
     DELETE FROM outbox_correction_ticket;
     INSERT INTO outbox_correction_ticket (outbox_id) VALUES (NEW.id);
-    INSERT INTO transition (outbox_id, at, from_status, to_status, source, reason)
-    VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'reconcile',
+    INSERT INTO transition (outbox_id, at, from_status, to_status, source, provider, pay_date, reason)
+    VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), NEW.status, NEW.status, 'reconcile', NEW.provider, NEW.pay_date,
         'drift_payment: ' || substr(
             CASE WHEN NEW.provider <> OLD.provider
                  THEN ', provider ' || OLD.provider || ' -> ' || NEW.provider ELSE '' END
@@ -778,8 +788,8 @@ BEGIN
         WHEN NEW.id <> -1
             THEN RAISE(ABORT, 'command: id is given by the database; leave it out')
         WHEN NEW.action IS NULL OR NEW.action NOT IN ('cancel', 'retry', 'poll', 'confirm-delivery', 'fetch-receipt',
-                'resolve-emitted', 'resolve-not-emitted', 'pause', 'resume')
-            THEN RAISE(ABORT, 'command: action must be cancel, retry, poll, confirm-delivery, fetch-receipt, resolve-emitted, resolve-not-emitted, pause or resume')
+                'resolve-emitted', 'resolve-not-emitted', 'anonymise', 'pause', 'resume')
+            THEN RAISE(ABORT, 'command: action must be cancel, retry, poll, confirm-delivery, fetch-receipt, resolve-emitted, resolve-not-emitted, anonymise, pause or resume')
         WHEN NEW.action IN ('pause', 'resume') AND NEW.reference IS NOT NULL
             THEN RAISE(ABORT, 'command: reference must be NULL for pause and resume')
         WHEN NEW.action NOT IN ('pause', 'resume')

@@ -20,12 +20,16 @@ pub mod observe; // the instruments: what the daemon counts of its own work
 pub mod pace; // when a request may leave: rate, concurrency, pauses, breakers
 pub mod paid; // what is left to do for a paid row: confirmation, receipt, the application's callback
 pub mod poll; // from a notice that is due to its recorded status
+pub mod probe; // asks a sandbox what the documentation leaves unknown
 pub mod publish; // what holds requests back, written where `status` finds it
 pub mod reconcile; // asks again about what is finished, and records what has changed there
+pub mod report; // the accountant's report: bookings, figures, and how they are printed
+pub mod retention; // takes personal data out of what is finished, and card numbers out of what is emitted
 pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
 pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel
 pub mod simulator; // the built-in TresorPay, for tests, the demo and users' integration tests
+pub mod statement; // the Treasury's statement against the outbox, and reading other programs' CSV
 pub mod store; // all SQL: open, migrate, lease, reads, the single writer
 pub mod tresorpay; // the API client, and what an answer means for the money
 pub mod verdict; // fine, warning or critical, and why: for `status` and the status page

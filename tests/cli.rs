@@ -12,12 +12,24 @@ mod ask;
 mod bench;
 #[path = "cli/check.rs"]
 mod check;
+#[path = "cli/check_machine.rs"]
+mod check_machine;
+#[path = "cli/check_network.rs"]
+mod check_network;
 #[path = "cli/list.rs"]
 mod list;
+#[path = "cli/man.rs"]
+mod man;
 #[path = "cli/migrate.rs"]
 mod migrate;
 #[path = "cli/nagios.rs"]
 mod nagios;
+#[path = "cli/probe.rs"]
+mod probe;
+#[path = "cli/probe_trouble.rs"]
+mod probe_trouble;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/show.rs"]
 mod show;
 #[path = "cli/status.rs"]

@@ -1,10 +1,18 @@
-//! `tresorpayd check`: configuration, database, token and reachability, one line each. It changes nothing, takes no lock
-//! and sends nothing that could bill, so that it may be run beside a daemon.
+//! `tresorpayd check`: configuration, machine, database, token and reachability, one line each, with what to do about it. It
+//! changes nothing, takes no lock and sends nothing that could bill, so that it may be run beside a daemon.
 
+mod credentials; // where the secret comes from, and who may see it there
 mod database; // the file, its schema, its soundness, its mark
+mod files; // owners and modes of the folder and the files in it
+mod listen; // the addresses that the daemon listens on
+mod network; // names and certificates
+mod owner; // users and groups by name
 mod platform; // the token endpoint and the API
+mod schedules; // when the schedules come due
+mod space; // room on the disks
+mod systemd; // the service as systemd knows it
 
-use std::{path::Path, process::ExitCode};
+use std::{process::ExitCode, time::Duration};
 
 use serde::Serialize;
 
@@ -14,20 +22,19 @@ use crate::{
         output::{Output, Tone, counted, printable},
         runtime,
     },
-    settings::{KeyOrigin, Settings, SettingsError, Sources},
-    store::inspect::FileState,
+    clock::Timestamp,
+    settings::{KeyOrigin, Need, Settings, SettingsError, Sources},
 };
-
-/// Keys whose value is a secret where it stands in the configuration file.
-const SECRET_KEYS: [&str; 3] = ["auth.client_secret", "http.token", "api.proxy"];
-/// The key whose value is the path of a secret.
-const SECRET_FILE: &str = "auth.client_secret_file";
+use systemd::Service;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+It asks TresorPay for a token and for a notice that does not exist; it emits, cancels, writes and locks nothing, and may run \
+beside the daemon, as root or as the service's user.
+
 Exit status: 0 no line says FAIL; 78 the configuration is bad, or the database belongs to another environment; \
-1 anything else failed. A line that says warn does not fail.")]
+1 anything else failed. A line that says warn does not fail, nor does one that says skip: that could not be checked here.")]
 pub(crate) struct CheckArgs {
     /// One JSON object
     #[arg(long)]
@@ -40,6 +47,8 @@ pub(crate) struct CheckArgs {
 enum Level {
     /// It holds.
     Ok,
+    /// It could not be checked here; the detail says why.
+    Skip,
     /// It holds, and somebody should look.
     Warn,
     /// It does not hold.
@@ -75,6 +84,10 @@ impl Finding {
         Self::new(Level::Fail, check, detail, Some(remedy.into()))
     }
 
+    fn skip(check: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Level::Skip, check, detail, None)
+    }
+
     /// A failure whose words say already what to do.
     fn error(check: &'static str, error: &dyn std::fmt::Display) -> Self {
         Self::new(Level::Fail, check, error.to_string(), None)
@@ -103,10 +116,10 @@ struct SetKey {
 }
 
 pub(super) fn run(sources: &Sources, args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let report = match Settings::load(sources) {
-        Ok(settings) => runtime()?.block_on(examine(sources, &settings)),
-        Err(error) => Report { ok: false, checks: problems(&error), keys: Vec::new() },
-    };
+    let runtime = runtime()?;
+    let report = runtime.block_on(report(sources));
+    // A name that is still being looked up is waited for by nobody.
+    runtime.shutdown_background();
     let mut output = Output::stdout();
     if args.json {
         output.json(&report)?;
@@ -122,11 +135,41 @@ pub(super) fn run(sources: &Sources, args: &CheckArgs) -> Result<ExitCode, Failu
     })
 }
 
-async fn examine(sources: &Sources, settings: &Settings) -> Report {
-    let mut checks = vec![configuration(sources, settings)];
-    checks.extend(exposed_secrets(sources.file.as_deref(), settings.origins()));
-    checks.extend(database::check(settings).await);
-    checks.extend(platform::check(settings).await);
+/// Whatever can be told: without an account the database and the machine are checked all the same.
+async fn report(sources: &Sources) -> Report {
+    let service = Service::look().await;
+    let mut sources = sources.clone();
+    if sources.credentials_directory.is_none() {
+        sources.credentials_directory = service.credentials_directory();
+    }
+    let error = match Settings::load(&sources) {
+        Ok(settings) => {
+            let first = vec![configuration(&sources, &settings)];
+            return examine(&sources, &settings, &service, first).await;
+        }
+        Err(error) => problems(&error),
+    };
+    match Settings::load(&sources.clone().needing(Need::Database)) {
+        Ok(settings) => examine(&sources, &settings, &service, error).await,
+        Err(_) => Report { ok: false, checks: error, keys: Vec::new() },
+    }
+}
+
+/// The database and the network at once, told one after the other.
+async fn examine(sources: &Sources, settings: &Settings, service: &Service, first: Vec<Finding>) -> Report {
+    let ((network, platform), database) =
+        tokio::join!(platform::network_and_platform(settings), database::check(settings, service));
+    let mut checks = first;
+    checks.extend(credentials::check(sources.file.as_deref(), settings, service));
+    checks.push(owner::check(service));
+    checks.extend(service.findings(settings));
+    checks.extend(files::folder(settings, service));
+    checks.extend(database);
+    checks.extend(space::of_receipts(settings, service));
+    checks.extend(network);
+    checks.extend(platform);
+    checks.extend(listen::check(settings, service));
+    checks.extend(schedules::check(settings, Timestamp::now()));
     let key = |origin: &KeyOrigin| SetKey {
         key: origin.key,
         value: origin.value.clone(),
@@ -153,35 +196,16 @@ fn problems(error: &SettingsError) -> Vec<Finding> {
     error.problems.iter().map(line).collect()
 }
 
-/// Secrets in files that every user of the machine may read.
-fn exposed_secrets(file: Option<&Path>, origins: &[KeyOrigin]) -> Vec<Finding> {
-    let exposed = |path: &Path| FileState::of(path).ok().flatten().is_some_and(|file| file.mode & 0o004 != 0);
-    let warning = |key: &str, path: &Path| {
-        let path = path.display();
-        Finding::warn(
-            "secrets",
-            format!("{key} stands in {path}, which every user may read"),
-            format!("chmod o= {path}"),
-        )
-    };
-    origins
-        .iter()
-        .filter_map(|origin| {
-            let in_file = file.filter(|file| origin.source.starts_with(&format!("{}, line", file.display())));
-            let path = match (origin.key, in_file) {
-                (SECRET_FILE, _) => Path::new(origin.value.trim_matches('"')),
-                (key, Some(file)) if SECRET_KEYS.contains(&key) => file,
-                _ => return None,
-            };
-            exposed(path).then(|| warning(origin.key, path))
-        })
-        .collect()
+/// `within 15 s`
+fn within(limit: Duration) -> String {
+    format!("within {} s", limit.as_secs())
 }
 
 fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
     for finding in &report.checks {
         let (word, tone) = match finding.result {
             Level::Ok => ("ok", Tone::Good),
+            Level::Skip => ("skip", Tone::Plain),
             Level::Warn => ("warn", Tone::Notice),
             Level::Fail => ("FAIL", Tone::Bad),
         };

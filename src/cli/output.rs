@@ -60,6 +60,12 @@ impl Output {
         self.note(written)
     }
 
+    /// Text with its own line ends.
+    pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        let written = self.out.write_all(text.as_bytes());
+        self.note(written)
+    }
+
     /// One JSON document on one line.
     pub(super) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
         let json = serde_json::to_string(value).map_err(anyhow::Error::new)?;

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::receipt::{Draft, place};
+use super::receipt::{Draft, place, sweep};
 use crate::{
     notice::TresorPayReference,
     pace::{Pace, Side},
@@ -45,6 +45,9 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub(super) fn new(writer: Writer, api: TresorPay, pace: Pace, directory: PathBuf) -> Self {
+        if let Err(error) = sweep(&directory) {
+            tracing::warn!(directory = %directory.display(), %error, "half-written receipts of the last run stay where they are");
+        }
         Self { writer, api, pace, directory, busy: Mutex::default(), told: AtomicBool::new(false) }
     }
 
@@ -66,7 +69,7 @@ impl Fetcher {
         let place = place(paid_at, &reference, outbox_id);
         // Before TresorPay is asked: it need not be if the receipt could not be kept.
         let (directory, path) = (self.directory.clone(), place.clone());
-        let draft = match blocking(move || Draft::open(&directory, &path)).await {
+        let draft = match blocking(move || Draft::open(&directory, &path, outbox_id)).await {
             Ok(draft) => draft,
             Err(error) => return Ok(self.unwritable(&error)),
         };

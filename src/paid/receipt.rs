@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use crate::{clock::Timestamp, notice::TresorPayReference};
@@ -12,6 +12,8 @@ use crate::{clock::Timestamp, notice::TresorPayReference};
 /// For the daemon, and its group to read.
 const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
+/// What is being written stands in this folder, so that what a crash left there is found without a look at every receipt.
+const DRAFTS: &str = ".part";
 /// Longest name, in bytes, without `.pdf`.
 const MAX_NAME: usize = 100;
 
@@ -37,14 +39,13 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Makes the folders that are missing, and a file beside the one that it will be. What a crash left of an earlier one
-    /// goes.
-    pub(super) fn open(directory: &Path, place: &Path) -> io::Result<Self> {
+    /// Makes the folders that are missing, and the file under the row's number. What is left of an earlier one goes.
+    pub(super) fn open(directory: &Path, place: &Path, outbox_id: i64) -> io::Result<Self> {
         let path = directory.join(place);
-        let folder = path.parent().unwrap_or(directory);
-        make_folder(folder)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let part = folder.join(format!(".{name}.part"));
+        make_folder(path.parent().unwrap_or(directory))?;
+        let drafts = directory.join(DRAFTS);
+        make_folder(&drafts)?;
+        let part = drafts.join(outbox_id.to_string());
         match fs::remove_file(&part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -67,6 +68,34 @@ impl Draft {
     pub(super) fn abandon(self) {
         // The next try removes it first.
         let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// Removes what a crash left: its row may be paid no longer, and then nobody writes the draft anew.
+pub(super) fn sweep(directory: &Path) -> io::Result<()> {
+    let drafts = match fs::read_dir(directory.join(DRAFTS)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        drafts => drafts?,
+    };
+    for draft in drafts {
+        fs::remove_file(draft?.path())?;
+    }
+    Ok(())
+}
+
+/// Removes the receipt at `place` below `directory`; its end is durable. One that is gone already is removed.
+pub(crate) fn remove(directory: &Path, place: &Path) -> io::Result<()> {
+    if place.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err(io::Error::other("its path leads out of receipts.directory"));
+    }
+    let path = directory.join(place);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match sync_folder(path.parent().unwrap_or(directory)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -93,8 +122,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Component;
-
     use super::*;
 
     fn placed(reference: &str) -> String {
@@ -129,16 +156,42 @@ mod tests {
     fn a_file_is_whole_or_not_there_and_what_a_crash_left_goes() {
         let dir = tempfile::tempdir().unwrap();
         let (directory, place) = (dir.path().join("receipts"), Path::new("2026/11/TP1.pdf"));
-        let first = Draft::open(&directory, place).unwrap();
+        sweep(&directory).unwrap();
+        let first = Draft::open(&directory, place, 7).unwrap();
         assert!(!directory.join(place).exists());
         // As after a kill: the draft stays.
         drop(first);
-        let second = Draft::open(&directory, place).unwrap();
+        let second = Draft::open(&directory, place, 7).unwrap();
         second.finish(b"whole").unwrap();
         assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
         assert_eq!(fs::metadata(directory.join(place)).unwrap().permissions().mode() & 0o777, FILE_MODE);
-        Draft::open(&directory, place).unwrap().abandon();
+        Draft::open(&directory, place, 7).unwrap().abandon();
         assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
         assert_eq!(fs::read_dir(directory.join("2026/11")).unwrap().count(), 1);
+        let drafts = || fs::read_dir(directory.join(DRAFTS)).unwrap().count();
+        assert_eq!(drafts(), 0);
+        // As after a kill, and the row is paid no longer.
+        drop(Draft::open(&directory, Path::new("2026/12/TP2.pdf"), 8).unwrap());
+        assert_eq!(drafts(), 1);
+        sweep(&directory).unwrap();
+        assert_eq!(drafts(), 0);
+        assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_receipt_goes_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (directory, place) = (dir.path().join("receipts"), Path::new("2026/11/TP1.pdf"));
+        for (id, other) in [(1, "TP1.pdf"), (2, "TP2.pdf")] {
+            let whole = Draft::open(&directory, &Path::new("2026/11").join(other), id).unwrap();
+            whole.finish(b"whole").unwrap();
+        }
+        for _ in 0..2 {
+            remove(&directory, place).unwrap();
+            assert_eq!(fs::read_dir(directory.join("2026/11")).unwrap().count(), 1);
+        }
+        remove(&directory, Path::new("2031/01/TP3.pdf")).unwrap();
+        assert!(remove(&directory, Path::new("../outbox.db")).is_err());
+        assert!(remove(&directory, Path::new("/etc/hosts")).is_err());
     }
 }

@@ -33,6 +33,7 @@ pub use model::{
     Receipts, Reconcile, Retention, Settings, Shutdown,
 };
 pub use problem::{Problem, SettingsError};
+pub use remote::is_production;
 pub use web::is_loopback;
 
 use layers::{Fragment, Merged};

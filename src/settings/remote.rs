@@ -42,6 +42,14 @@ const PRODUCTION: Endpoints = Endpoints {
     payment_page: "https://tresorpay.ml/public/init-paiement",
 };
 
+/// Whether the URL leads to a host of the production platform, in whatever environment it is set.
+pub fn is_production(url: &Url) -> bool {
+    let host = |text: &str| Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
+    [PRODUCTION.base_url, PRODUCTION.token_url]
+        .into_iter()
+        .any(|production| host(production).as_deref() == url.host_str())
+}
+
 /// `None` for `custom`, which has no URLs of its own.
 fn endpoints(environment: Environment) -> Option<Endpoints> {
     match environment {

@@ -17,6 +17,7 @@ use super::config::{
 use super::handle::{Simulator, start};
 use super::ledger::{Ledger, NoticeStatus};
 use super::rule::Rule;
+use super::unknown::{AcceptedAuthentication, OnCanceled, OnUnknownCancel, UnknownInBatch};
 
 /// The secret that may be shown, because everybody knows it.
 const DEMO_SECRET: &str = "demo-secret";
@@ -90,6 +91,22 @@ pub struct SimulatorArgs {
     #[arg(long, value_name = "WHAT", default_value = "answer")]
     pub on_repeated_cancel: OnRepeatedCancel,
 
+    /// What an emission of a canceled client reference is answered
+    #[arg(long, value_name = "WHAT", default_value = "create")]
+    pub on_canceled: OnCanceled,
+
+    /// What a cancellation of a client reference that was never emitted is answered
+    #[arg(long, value_name = "WHAT", default_value = "not-found")]
+    pub on_unknown_cancel: OnUnknownCancel,
+
+    /// What becomes of unknown references in a request for many statuses
+    #[arg(long, value_name = "WHAT", default_value = "omit")]
+    pub unknown_in_batch: UnknownInBatch,
+
+    /// How the token endpoint's client may show its secret
+    #[arg(long, value_name = "HOW", default_value = "any")]
+    pub client_authentication: AcceptedAuthentication,
+
     /// Which phone numbers are accepted
     #[arg(long, value_name = "WHICH", default_value = "national")]
     pub phone_numbers: PhoneNumbers,
@@ -162,6 +179,10 @@ impl SimulatorArgs {
             },
             on_duplicate: self.on_duplicate,
             on_repeated_cancel: self.on_repeated_cancel,
+            on_canceled: self.on_canceled,
+            on_unknown_cancel: self.on_unknown_cancel,
+            unknown_in_batch: self.unknown_in_batch,
+            client_authentication: self.client_authentication,
             phone_numbers: self.phone_numbers,
             token_lifetime: self.token_lifetime,
             expires_in: self.expires_in,

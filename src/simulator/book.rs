@@ -10,6 +10,7 @@ use super::config::{OnDuplicate, OnRepeatedCancel};
 use super::ledger::{Actor, Alteration, Event, Happening, Notice, NoticeStatus};
 use super::problem::Problem;
 use super::taxpayer;
+use super::unknown::OnCanceled;
 use super::wire::{Item, PaymentMode, TaxPayer};
 
 /// What a valid emission asks for.
@@ -85,22 +86,28 @@ impl Book {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn emit(&self, order: Order, policy: OnDuplicate) -> Result<Emitted, Problem> {
+    pub(super) fn emit(
+        &self,
+        order: Order,
+        on_duplicate: OnDuplicate,
+        on_canceled: OnCanceled,
+    ) -> Result<Emitted, Problem> {
         let now = Utc::now();
         let mut pages = self.pages();
-        if policy != OnDuplicate::Create {
-            let live = pages
-                .of_codes(&order.client_reference, &order.code_client, &order.code_structure)
-                .find(|&place| pages.notices[place].status != NoticeStatus::Canceled);
-            match (live, policy) {
-                (Some(place), OnDuplicate::Same) => {
-                    let first = &pages.notices[place];
-                    let (reference, status) = (first.reference.clone(), first.status);
-                    return Ok(Emitted { place, reference, status, earlier: None });
-                }
-                (Some(_), _) => return Err(Problem::reference_exists()),
-                (None, _) => {}
-            }
+        let earlier = pages.of_codes(&order.client_reference, &order.code_client, &order.code_structure);
+        let (canceled, live): (Vec<Place>, Vec<Place>) =
+            earlier.partition(|&place| pages.notices[place].status == NoticeStatus::Canceled);
+        let again = |place: Place| {
+            let first = &pages.notices[place];
+            let (reference, status) = (first.reference.clone(), first.status);
+            Ok(Emitted { place, reference, status, earlier: None })
+        };
+        match (live.first(), on_duplicate, canceled.last(), on_canceled) {
+            (Some(&first), OnDuplicate::Same, ..) => return again(first),
+            (Some(_), OnDuplicate::Refuse, ..) => return Err(Problem::reference_exists()),
+            (None, _, Some(&last), OnCanceled::Same) => return again(last),
+            (None, _, Some(_), OnCanceled::Refuse) => return Err(Problem::reference_exists()),
+            (Some(_), OnDuplicate::Create, ..) | (None, ..) => {}
         }
         let place = pages.notices.len();
         let reference = reference(now, self.first_number + place as u64);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
+use super::unknown::{AcceptedAuthentication, OnCanceled, OnUnknownCancel, UnknownInBatch};
 
 /// Everything a simulator can be told at its start. The default answers at once, injects no fault and has no
 /// taxpayer who pays by himself: what happens is only what the test asks for.
@@ -38,6 +39,14 @@ pub struct Config {
     pub on_duplicate: OnDuplicate,
     /// What a cancellation of a notice that is canceled already is answered.
     pub on_repeated_cancel: OnRepeatedCancel,
+    /// What an emission of a client reference is answered whose notices are all canceled.
+    pub on_canceled: OnCanceled,
+    /// What a cancellation of a client reference is answered that was never emitted.
+    pub on_unknown_cancel: OnUnknownCancel,
+    /// What becomes of unknown references in a request for many statuses.
+    pub unknown_in_batch: UnknownInBatch,
+    /// How the token endpoint's client may show its secret.
+    pub client_authentication: AcceptedAuthentication,
     /// Which phone numbers are accepted.
     pub phone_numbers: PhoneNumbers,
     /// How long an access token is accepted.
@@ -80,6 +89,10 @@ impl Default for Config {
             taxpayers: Taxpayers::default(),
             on_duplicate: OnDuplicate::Refuse,
             on_repeated_cancel: OnRepeatedCancel::Answer,
+            on_canceled: OnCanceled::Create,
+            on_unknown_cancel: OnUnknownCancel::NotFound,
+            unknown_in_batch: UnknownInBatch::Omit,
+            client_authentication: AcceptedAuthentication::Any,
             phone_numbers: PhoneNumbers::National,
             token_lifetime: Duration::from_mins(5),
             expires_in: ExpiresIn::Number,
@@ -163,7 +176,7 @@ impl Default for Taxpayers {
 }
 
 /// What an emission is answered whose client reference has a live or paid notice already. Nobody knows what
-/// TresorPay does. A reference whose notices are all canceled may always be emitted again.
+/// TresorPay does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDuplicate {
@@ -187,12 +200,14 @@ pub enum OnRepeatedCancel {
     NotFound,
 }
 
-/// Which `taxPayer.phoneNumber` is accepted; a missing one always is.
+/// Which `taxPayer.phoneNumber` is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum PhoneNumbers {
-    /// Exactly 8 digits of which the first is 6 to 9, as a client reports of the sandbox.
+    /// Exactly 8 digits of which the first is 6 to 9, as a client reports of the sandbox; it may be missing.
     National,
-    /// Any text.
+    /// `+223` and these 8 digits, as the documentation shows it; it must be there.
+    International,
+    /// Any text, or none.
     Any,
 }
 

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 
 use super::answer::Answer;
 use super::config::{Config, ExpiresIn};
+use super::unknown::AcceptedAuthentication;
 
 /// Scopes that the realm's client may ask for.
 const SCOPES: [&str; 5] = ["email", "openid", "profile", "roles", "tresorpay"];
@@ -69,6 +70,14 @@ pub(super) fn grant(
     }
     let field = |name: &str| fields.get(name).map(ToString::to_string);
     let basic = authorization.and_then(basic_credentials);
+    let wanted = match config.client_authentication {
+        AcceptedAuthentication::Any => true,
+        AcceptedAuthentication::Body => basic.is_none(),
+        AcceptedAuthentication::Basic => basic.is_some(),
+    };
+    if !wanted {
+        return refuse(401, "invalid_client", "Invalid client or Invalid client credentials");
+    }
     let (id, secret) = match basic {
         Some((id, secret)) => (Some(id), Some(secret)),
         None => (field("client_id"), field("client_secret")),

@@ -31,6 +31,7 @@ mod service; // one request from its head to its answer
 mod site; // what every connection shares
 mod spoil; // makes a right answer wrong
 mod taxpayer; // who pays, when and through whom
+mod unknown; // what nobody knows of TresorPay
 mod validate; // the rules that a request's fields must keep
 mod wire; // the JSON on the wire
 
@@ -43,4 +44,5 @@ pub use handle::{Refusal, Simulator, StartError, start};
 pub use ledger::{Actor, Alteration, Counters, Event, Happening, Ledger, Notice, NoticeStatus};
 pub use rule::{Rule, RuleError};
 pub use site::Outage;
+pub use unknown::{AcceptedAuthentication, OnCanceled, OnUnknownCancel, UnknownInBatch};
 pub use wire::{Item, PaymentMode, TaxPayer, Whole};

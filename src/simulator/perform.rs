@@ -11,6 +11,7 @@ use super::fault::Operation;
 use super::ledger::{Notice, NoticeStatus};
 use super::problem::Problem;
 use super::site::{REALM, Site};
+use super::unknown::{OnUnknownCancel, UnknownInBatch};
 use super::validate::{self, Check};
 use super::wire::{CancelBody, EmitBody, NoticeAnswer, StatusAnswer, VerifyBody};
 use super::{keycloak, page, receipt};
@@ -95,6 +96,13 @@ fn cancel(site: &Site, body: CancelBody) -> Result<Answer, Problem> {
     let code_structure = check.text("codeStructure", body.code_structure);
     check.done()?;
     validate::codes(&site.config, &code_client, &code_structure)?;
+    if site.book.newest(&client_reference).is_none() {
+        return Err(match site.config.on_unknown_cancel {
+            OnUnknownCancel::NotFound => Problem::notice_not_found(),
+            OnUnknownCancel::NoEndpoint => Problem::http(404, None),
+            OnUnknownCancel::Refuse => Problem::service_client_not_found(),
+        });
+    }
     let policy = site.settings().on_repeated_cancel;
     let reference = site.book.cancel_by_client(&client_reference, &code_client, &code_structure, policy)?;
     Ok(notice_answer(&reference, NoticeStatus::Canceled))
@@ -117,13 +125,16 @@ fn verify(site: &Site, body: VerifyBody) -> Result<Answer, Problem> {
     Ok(notice_answer(&reference, status))
 }
 
-/// Answers in the order of emission, not in the order asked; what is unknown is left out.
+/// Answers in the order of emission, not in the order asked; what is unknown is left out, or refuses all.
 fn batch(site: &Site, references: &[String]) -> Result<Answer, Problem> {
     if references.len() > MAX_BATCH {
         return Err(Problem::http(400, Some(format!("more than {MAX_BATCH} references"))));
     }
     let mut places: Vec<Place> =
         references.iter().filter_map(|reference| site.book.find(reference)).collect();
+    if places.len() < references.len() && site.config.unknown_in_batch == UnknownInBatch::Refuse {
+        return Err(Problem::notice_not_found());
+    }
     places.sort_unstable();
     places.dedup();
     let statuses: Vec<_> = places.into_iter().map(|place| status_of(site, place)).collect();

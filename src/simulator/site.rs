@@ -117,7 +117,7 @@ impl Site {
     pub(super) fn emit(&self, order: Order) -> Result<Emitted, Problem> {
         let Settings { taxpayers, on_duplicate, .. } = self.settings();
         let client_reference = order.client_reference.clone();
-        let emitted = self.book.emit(order, on_duplicate)?;
+        let emitted = self.book.emit(order, on_duplicate, self.config.on_canceled)?;
         if let Some(earlier) = emitted.earlier
             && let Some((act, after)) =
                 taxpayer::decide(&taxpayers, self.config.seed, &client_reference, earlier)

@@ -15,6 +15,7 @@ const TOO_LONG: &str = "la taille doit être comprise entre 1 et 255";
 const NOT_POSITIVE: &str = "doit être supérieur à 0";
 const NEGATIVE: &str = "doit être supérieur ou égal à 0";
 const NOT_A_PHONE_NUMBER: &str = "doit correspondre à \"^[6-9][0-9]{7}$\"";
+const NOT_AN_INTERNATIONAL_NUMBER: &str = "doit correspondre à \"^\\+223[6-9][0-9]{7}$\"";
 const NOT_A_PROVIDER: &str = "n'est pas un mode de paiement connu";
 const NOT_A_URL: &str = "doit être une URL valide";
 
@@ -67,10 +68,19 @@ impl Check {
         if !filled(&payer.name) && !filled(&payer.company_name) {
             self.fault("taxPayer.name", EMPTY);
         }
-        if phone_numbers == PhoneNumbers::National
-            && payer.phone_number.as_deref().is_some_and(|number| !national(number))
-        {
-            self.fault("taxPayer.phoneNumber", NOT_A_PHONE_NUMBER);
+        let number = payer.phone_number.as_deref();
+        match phone_numbers {
+            PhoneNumbers::National if number.is_some_and(|number| !national(number)) => {
+                self.fault("taxPayer.phoneNumber", NOT_A_PHONE_NUMBER);
+            }
+            PhoneNumbers::International => match number.map(|number| number.strip_prefix("+223")) {
+                None => self.fault("taxPayer.phoneNumber", MISSING),
+                Some(digits) if !digits.is_some_and(national) => {
+                    self.fault("taxPayer.phoneNumber", NOT_AN_INTERNATIONAL_NUMBER);
+                }
+                Some(_) => {}
+            },
+            PhoneNumbers::National | PhoneNumbers::Any => {}
         }
     }
 

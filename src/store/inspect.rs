@@ -9,17 +9,19 @@ mod listing; // pages of rows, and the feed of transitions
 mod notice; // everything about one row
 mod payments; // by hour and by provider
 mod reconciled; // what reconciliation found
+mod report; // what the report is drawn from
+mod statement; // what a statement is compared with
 mod summary; // counts and amounts
 
 use std::path::{Path, PathBuf};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-pub use super::{MarkState, SchemaState, examine::wanted_version};
+pub use super::{MarkState, SchemaState, examine::wanted_version, lease::lock_file};
 pub use figures::{Figures, Happened, Moved};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::foreign_mark;
-pub(super) use health::quick_faults;
+pub(super) use health::{faults, quick_faults};
 pub use life::Life;
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};

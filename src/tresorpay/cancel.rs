@@ -68,6 +68,15 @@ pub struct CancelJudgement {
 
 /// What `exchange`, a cancel sent to `address`, means.
 pub fn judge_cancel(exchange: &Exchange, address: &CancelAddress) -> CancelJudgement {
+    judge(exchange, [&*address.client_code, &*address.structure_code])
+}
+
+/// What it proves, of a cancel under these codes of application and structure.
+pub fn cancel_verdict(exchange: &Exchange, codes: [&str; 2]) -> CancelVerdict {
+    judge(exchange, codes).verdict
+}
+
+fn judge(exchange: &Exchange, codes: [&str; 2]) -> CancelJudgement {
     let unanswered = |verdict, phase, code, detail: String, health| CancelJudgement {
         verdict,
         phase,
@@ -97,17 +106,16 @@ pub fn judge_cancel(exchange: &Exchange, address: &CancelAddress) -> CancelJudge
         Exchange::NoAnswer(NoAnswer::Lost(why)) => {
             lost(ErrorCode::ConnectionLost, format!("no answer: {why}"))
         }
-        Exchange::Answered(answer) => judge_answer(answer, address),
+        Exchange::Answered(answer) => judge_answer(answer, codes),
     }
 }
 
-fn judge_answer(answer: &Answer, address: &CancelAddress) -> CancelJudgement {
+fn judge_answer(answer: &Answer, codes: [&str; 2]) -> CancelJudgement {
     use CancelVerdict::{NotCarriedOut, NothingLive, NothingProven, Unanswered};
     let problem = problem_of(answer);
     let refusal = problem.as_ref().filter(|problem| !problem.is_about_the_path());
     let pause = answer.retry_after.map(|after| Health::Pause(after.0));
     let bad = pause.unwrap_or(Health::Bad);
-    let codes = [&*address.client_code, &*address.structure_code];
     let (verdict, code, health) = match answer.status {
         200..=299 => return judge_success(answer),
         401 => (NotCarriedOut, ErrorCode::Unauthorized, Health::Bad),

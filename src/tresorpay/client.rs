@@ -7,7 +7,7 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, Client, Method, Proxy, RequestBuilder,
+    Certificate, Client, ClientBuilder, Method, Proxy, RequestBuilder,
     header::{AUTHORIZATION, CONTENT_TYPE},
     redirect,
 };
@@ -91,6 +91,11 @@ pub enum HttpClientError {
 
 /// A client that never retries, never follows a redirect and never keeps an idle connection for as long as a second.
 pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
+    Ok(http_builder(options)?.build()?)
+}
+
+/// What [`http_client`] is built from, for who wants to know more of a connection.
+pub fn http_builder(options: &HttpOptions) -> Result<ClientBuilder, HttpClientError> {
     // Another part of this process may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -114,7 +119,7 @@ pub fn http_client(options: &HttpOptions) -> Result<Client, HttpClientError> {
             std::fs::read(path).map_err(|error| HttpClientError::CaFile { path: path.clone(), error })?;
         builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
     }
-    Ok(builder.build()?)
+    Ok(builder)
 }
 
 /// What TresorPay says of one notice.

@@ -3,7 +3,7 @@
 
 use std::{error::Error as _, fmt};
 
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, header::HeaderMap};
 
 use super::{
     ErrorCode, RetryAfter, ServerClock, certificate,
@@ -75,21 +75,36 @@ impl fmt::Debug for Body {
 
 /// Sends once; reads at most `max_body` bytes of the decompressed body. The answer's time is compared with ours.
 pub async fn send(request: RequestBuilder, max_body: usize, clock: &ServerClock) -> Exchange {
+    send_and_tell(request, max_body, clock).await.0
+}
+
+/// [`send`], with the headers of the answer; none if there was no answer.
+pub async fn send_and_tell(
+    request: RequestBuilder,
+    max_body: usize,
+    clock: &ServerClock,
+) -> (Exchange, HeaderMap) {
     let sent_at = Timestamp::now();
     let response = match request.send().await {
         Ok(response) => response,
-        Err(error) => return failed(&error),
+        Err(error) => return (failed(&error), HeaderMap::new()),
     };
+    let headers = response.headers().clone();
     let status = response.status().as_u16();
-    if let Some(date) = server_date(response.headers()) {
-        clock.observe(date, sent_at, Timestamp::now());
-    }
+    observe_date(response.headers(), clock, sent_at);
     let retry_after = asked_to_wait(response.headers()).map(RetryAfter);
     let body = match read_limited(response, max_body).await {
         Ok(bytes) => Body::Whole(bytes),
         Err(why) => Body::Cut(why),
     };
-    Exchange::Answered(Answer { status, retry_after, body })
+    (Exchange::Answered(Answer { status, retry_after, body }), headers)
+}
+
+/// Compares the answer's time, if it tells one, with ours.
+pub fn observe_date(headers: &HeaderMap, clock: &ServerClock, sent_at: Timestamp) {
+    if let Some(date) = server_date(headers) {
+        clock.observe(date, sent_at, Timestamp::now());
+    }
 }
 
 /// What a request without an answer's head came to.

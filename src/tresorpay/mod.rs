@@ -14,13 +14,20 @@ mod scrub;
 mod wire;
 
 pub use answer::{Context, ErrorCode, Health, Judgement, Phase, judge_emission};
-pub use cancel::{CancelAddress, CancelJudgement, CancelVerdict, OtherPlatform, judge_cancel};
-pub use client::{HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_client};
+pub use cancel::{
+    CancelAddress, CancelJudgement, CancelVerdict, OtherPlatform, cancel_verdict, judge_cancel,
+};
+pub use client::{
+    HttpClientError, HttpOptions, StatusFailure, StatusReport, TresorPay, http_builder, http_client,
+};
 #[doc(hidden)]
 pub use client::{judge_status, judge_statuses};
 pub use confirm::{ConfirmJudgement, ConfirmVerdict, judge_confirm};
 pub use date::{CLOCK_OFF, Offset, ServerClock, asked_to_wait, words as offset_words};
-pub use exchange::{Answer, Body, Exchange, NoAnswer, Unsent, causes, read_limited, send, unreachable};
+pub use exchange::{
+    Answer, Body, Exchange, NoAnswer, Unsent, causes, observe_date, read_limited, send, send_and_tell,
+    unreachable,
+};
 pub use problem::{FieldError, Problem};
 pub use retry_after::{MAX_WAIT, RetryAfter};
 pub use scrub::Scrubber;

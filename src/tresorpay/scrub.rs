@@ -17,7 +17,7 @@ const TOKEN_LIKE: usize = 32;
 const MAX_TEXT: usize = 1000;
 
 /// The texts of one row that must not be kept.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Scrubber {
     /// Lower case, longest first.
     texts: Vec<String>,

@@ -87,8 +87,12 @@ impl Drop for Daemon {
 impl Bench {
     /// A configuration and no database.
     pub(crate) async fn bare() -> Self {
-        let bench =
-            Self { folder: tempfile::tempdir().unwrap(), sim: start(Config::default()).await.unwrap() };
+        Self::against(Config::default()).await
+    }
+
+    /// The same, with a TresorPay that behaves so.
+    pub(crate) async fn against(config: Config) -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap(), sim: start(config).await.unwrap() };
         bench.configure(&[]);
         bench
     }

@@ -21,11 +21,11 @@ struct Example {
 }
 
 const EXAMPLES: [Example; 5] = [
-    Example { file: "insert.py", program: "python3", arguments: &[] },
-    Example { file: "insert.sh", program: "sh", arguments: &[] },
-    Example { file: "insert.php", program: "php", arguments: &[] },
-    Example { file: "insert.mjs", program: "node", arguments: &["--no-warnings"] },
-    Example { file: "Insert.java", program: "java", arguments: &["-cp", SQLITE_JDBC] },
+    Example { file: "python/outbox.py", program: "python3", arguments: &[] },
+    Example { file: "shell/outbox.sh", program: "sh", arguments: &[] },
+    Example { file: "php/outbox.php", program: "php", arguments: &[] },
+    Example { file: "node/outbox.mjs", program: "node", arguments: &["--no-warnings"] },
+    Example { file: "java/Outbox.java", program: "java", arguments: &["-cp", SQLITE_JDBC] },
 ];
 
 impl Example {
@@ -33,13 +33,13 @@ impl Example {
     fn is_possible(&self) -> bool {
         let must = std::env::var_os("CI").is_some();
         let possible = match self.file {
-            "insert.py" => can("python3", &["-c", "import sqlite3"]),
-            "insert.sh" => can("sqlite3", &["-version"]),
-            "insert.php" => can("php", &["-r", "exit(extension_loaded('pdo_sqlite') ? 0 : 1);"]),
-            "insert.mjs" => can("node", &["-e", NODE_22_16]),
+            "python/outbox.py" => can("python3", &["-c", "import sqlite3"]),
+            "shell/outbox.sh" => can("sqlite3", &["-version"]),
+            "php/outbox.php" => can("php", &["-r", "exit(extension_loaded('pdo_sqlite') ? 0 : 1);"]),
+            "node/outbox.mjs" => can("node", &["-e", NODE_22_16]),
             _ => Path::new(SQLITE_JDBC).exists() && can("java", &["--version"]),
         };
-        let installed_by_ci = ["insert.py", "insert.sh"].contains(&self.file);
+        let installed_by_ci = ["python/outbox.py", "shell/outbox.sh"].contains(&self.file);
         assert!(possible || !(must && installed_by_ci), "{} cannot run here", self.file);
         if !possible {
             eprintln!("{} is not run: this machine lacks what it needs", self.file);
@@ -53,7 +53,7 @@ impl Example {
             .args(self.arguments)
             .arg(root().join("examples").join(self.file))
             .arg(database)
-            .arg(reference);
+            .args(["bill", reference]);
         command
     }
 }

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
-    database::{Attempt, Row, Transition},
+    books,
+    database::{Attempt, Database, Row, Transition},
     journal::{self, Expected},
     options::Policy,
     platform::{Ledger, Notice},
-    verdict::{Kind, Verdict},
+    verdict::Kind,
     world::World,
 };
 
@@ -47,6 +48,34 @@ const UNKNOWN: [&str; 7] = [
     "interrupted",
 ];
 
+/// The database, as far as it is audited.
+#[derive(Clone)]
+pub(crate) struct Books {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) transitions: Vec<Transition>,
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+impl Books {
+    /// Reads them.
+    pub(crate) async fn read(database: &mut Database) -> anyhow::Result<Self> {
+        Ok(Self {
+            rows: database.rows().await?,
+            transitions: database.transitions().await?,
+            attempts: database.attempts().await?,
+        })
+    }
+}
+
+/// What was done to rows beside emitting and paying; by their references.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meddling {
+    /// Somebody asked to cancel them: that may come before there is a notice.
+    pub(crate) canceled: HashSet<String>,
+    /// The platform told their payment otherwise.
+    pub(crate) paid_otherwise: HashSet<String>,
+}
+
 /// Everything that is known of one row.
 struct Story<'a> {
     row: &'a Row,
@@ -54,6 +83,8 @@ struct Story<'a> {
     attempts: Vec<&'a Attempt>,
     notices: Vec<&'a Notice>,
     policy: Policy,
+    canceled: bool,
+    paid_otherwise: bool,
 }
 
 /// Compares all books; what does not agree is found.
@@ -62,37 +93,59 @@ pub(crate) async fn audit(
     expected: &BTreeMap<String, Expected>,
     ledger: &Ledger,
 ) -> anyhow::Result<()> {
-    let rows = world.database.rows().await?;
-    let transitions = world.database.transitions().await?;
-    let attempts = world.database.attempts().await?;
-    let integrity = world.database.integrity().await?;
-    let verdict = &mut world.verdict;
-    if integrity != "ok" {
-        verdict.find(Kind::Lost, format!("PRAGMA integrity_check: {integrity}"));
+    let books = Books::read(&mut world.database).await?;
+    check_file(world).await?;
+    for (kind, what) in compare(&books, expected, ledger, world.policy, &Meddling::default()) {
+        world.verdict.find(kind, what);
     }
+    books::audit(world, &books.rows, ledger)?;
+    figures(world, &books.rows, &books.attempts, ledger).await
+}
+
+/// The file itself.
+pub(crate) async fn check_file(world: &mut World) -> anyhow::Result<()> {
+    let integrity = world.database.integrity().await?;
+    if integrity != "ok" {
+        world.verdict.find(Kind::Lost, format!("PRAGMA integrity_check: {integrity}"));
+    }
+    Ok(())
+}
+
+/// What does not agree.
+pub(crate) fn compare(
+    books: &Books,
+    expected: &BTreeMap<String, Expected>,
+    ledger: &Ledger,
+    policy: Policy,
+    meddling: &Meddling,
+) -> Vec<(Kind, String)> {
+    let Books { rows, transitions, attempts } = books;
+    let mut found = Vec::new();
     let mut notices = HashMap::<&str, Vec<&Notice>>::new();
     for notice in &ledger.notices {
         notices.entry(&notice.client_reference).or_default().push(notice);
     }
     let (mut own_transitions, mut own_attempts) =
-        (by_row(&transitions, |t| t.outbox_id), by_row(&attempts, |a| a.outbox_id));
-    for row in &rows {
+        (by_row(transitions, |t| t.outbox_id), by_row(attempts, |a| a.outbox_id));
+    for row in rows {
         let story = Story {
             row,
             transitions: own_transitions.remove(&row.id).unwrap_or_default(),
             attempts: own_attempts.remove(&row.id).unwrap_or_default(),
             notices: notices.get(&*row.reference).cloned().unwrap_or_default(),
-            policy: world.policy,
+            policy,
+            canceled: meddling.canceled.contains(&row.reference),
+            paid_otherwise: meddling.paid_otherwise.contains(&row.reference),
         };
         for (kind, what) in story.check(expected.get(&row.reference)) {
-            verdict.find(kind, format!("{what}; {}", story.told()));
+            found.push((kind, format!("{what}; {}", story.told())));
         }
     }
-    against_the_journals(verdict, expected, &rows, ledger);
+    against_the_journals(&mut found, expected, rows, ledger);
     if !transitions.windows(2).all(|pair| pair[0].id < pair[1].id) {
-        verdict.find(Kind::History, "transition.id does not rise");
+        found.push((Kind::History, "transition.id does not rise".to_owned()));
     }
-    figures(world, &rows, &attempts, ledger).await
+    found
 }
 
 fn by_row<T>(all: &[T], id: impl Fn(&T) -> i64) -> HashMap<i64, Vec<&T>> {
@@ -105,7 +158,7 @@ fn by_row<T>(all: &[T], id: impl Fn(&T) -> i64) -> HashMap<i64, Vec<&T>> {
 
 /// Nothing that was committed is missing, and nothing is billed that nobody ordered.
 fn against_the_journals(
-    verdict: &mut Verdict,
+    found: &mut Vec<(Kind, String)>,
     expected: &BTreeMap<String, Expected>,
     rows: &[Row],
     ledger: &Ledger,
@@ -113,7 +166,7 @@ fn against_the_journals(
     let there: HashSet<_> = rows.iter().map(|row| &*row.reference).collect();
     for (reference, known) in expected {
         if known.surely_there && !there.contains(&**reference) {
-            verdict.find(Kind::Lost, format!("{reference} was committed and is not there"));
+            found.push((Kind::Lost, format!("{reference} was committed and is not there")));
         }
     }
     for notice in ledger.notices.iter().filter(|notice| !there.contains(&*notice.client_reference)) {
@@ -121,7 +174,7 @@ fn against_the_journals(
             "{} is {} for {}, which is no row",
             notice.reference, notice.status, notice.client_reference
         );
-        verdict.find(Kind::Doubled, what);
+        found.push((Kind::Doubled, what));
     }
 }
 
@@ -151,7 +204,7 @@ impl Story<'_> {
             "REJECTED" | "CANCELED" if !live.is_empty() => {
                 found.push((Kind::Disagreement, "there is a live notice for it".to_owned()));
             }
-            "CANCELED" if owned.is_none() => {
+            "CANCELED" if owned.is_none() && !self.canceled => {
                 found.push((Kind::Disagreement, "no notice was canceled".to_owned()));
             }
             "EMITTED" | "PAID" => match owned {
@@ -217,13 +270,15 @@ impl Story<'_> {
             let (from, to) = (step.from_status.as_deref(), &*step.to_status);
             let legal = match from {
                 None => to == "PENDING" && step.source == "application",
-                // A correction of amounts.
-                Some(from) if from == to => step.source == "application",
+                // A correction of amounts, or of a payment.
+                Some(from) if from == to => {
+                    step.source == "application" || (to == "PAID" && self.paid_otherwise)
+                }
                 Some(from) => MOVES.iter().any(|(known, targets)| *known == from && targets.contains(&to)),
             };
             let allowed = match (from, to) {
                 (Some("UNCERTAIN"), "EMITTING") => self.policy == Policy::Resend,
-                (Some("UNCERTAIN"), "PENDING") => self.policy == Policy::Cancel,
+                (Some("UNCERTAIN"), "PENDING") => self.policy == Policy::Cancel || step.source == "command",
                 _ => true,
             };
             if from != at || !legal || !allowed {
@@ -318,7 +373,7 @@ fn outcome_in(attempt: &Attempt, outcomes: &[&str]) -> bool {
 }
 
 /// What there was to audit: a run in which nothing happened proves nothing.
-async fn figures(
+pub(crate) async fn figures(
     world: &mut World,
     rows: &[Row],
     attempts: &[Attempt],

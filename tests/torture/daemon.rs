@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use chrono::Datelike;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 
@@ -44,12 +45,13 @@ pub(crate) struct Route<'a> {
 }
 
 impl Installation {
-    /// Writes the configuration.
+    /// Writes the configuration; `settings` are more lines of it.
     pub(crate) fn new(
         program: Option<&Path>,
         folder: &Path,
         route: &Route<'_>,
         policy: Policy,
+        settings: &str,
     ) -> anyhow::Result<Self> {
         let program = program.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tresorpayd")), Path::to_owned);
         let installation = Self { program, folder: folder.to_owned() };
@@ -77,6 +79,7 @@ poll.schedule = "* * * * * *"
 poll.first_delay = "1s"
 poll.max_delay = "5s"
 shutdown.grace = "30s"
+{settings}
 "#,
             database = installation.database().display(),
             policy = policy.as_str(),
@@ -84,6 +87,11 @@ shutdown.grace = "30s"
         );
         std::fs::write(installation.config(), config)?;
         Ok(installation)
+    }
+
+    /// Where everything of it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The database file.
@@ -98,6 +106,19 @@ shutdown.grace = "30s"
     /// What every daemon said, one after the other.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("daemon.log")
+    }
+
+    /// `tresorpayd report` over everything, as JSON; ten years, since the plan sets the clock.
+    pub(crate) fn report(&self) -> anyhow::Result<String> {
+        let this_year = chrono::Utc::now().year();
+        let (from, to) = (format!("{}-01-01", this_year - 5), format!("{}-12-31", this_year + 4));
+        let output = Command::new(&self.program)
+            .args(["report", "--json", "--by", "nature,provider", "--from", &from, "--to", &to, "--config"])
+            .arg(self.config())
+            .env_clear()
+            .output()?;
+        ensure!(output.status.success(), "report: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Starts a daemon, without waiting for anything.

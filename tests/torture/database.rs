@@ -23,6 +23,10 @@ pub(crate) struct Row {
     pub(crate) pay_date: Option<String>,
     pub(crate) attempts: i64,
     pub(crate) last_error: Option<String>,
+    pub(crate) callback: Option<String>,
+    pub(crate) callback_called_at: Option<String>,
+    pub(crate) delivery_confirmed_at: Option<String>,
+    pub(crate) receipt_path: Option<String>,
 }
 
 /// A row of `transition`.
@@ -33,6 +37,7 @@ pub(crate) struct Transition {
     pub(crate) from_status: Option<String>,
     pub(crate) to_status: String,
     pub(crate) source: String,
+    pub(crate) reason: Option<String>,
 }
 
 /// A row of `attempt`.
@@ -44,6 +49,16 @@ pub(crate) struct Attempt {
     pub(crate) http_status: Option<i64>,
     pub(crate) outcome: Option<String>,
     pub(crate) tresorpay_reference: Option<String>,
+}
+
+/// A row of `command`.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct Asked {
+    pub(crate) reference: Option<String>,
+    pub(crate) action: String,
+    pub(crate) done_at: Option<String>,
+    pub(crate) outcome: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 /// A connection.
@@ -112,6 +127,11 @@ impl Database {
     /// All attempts in commit order.
     pub(crate) async fn attempts(&mut self) -> anyhow::Result<Vec<Attempt>> {
         Ok(sqlx::query_as("SELECT * FROM attempt ORDER BY id").fetch_all(&mut self.conn).await?)
+    }
+
+    /// All commands in commit order.
+    pub(crate) async fn commands(&mut self) -> anyhow::Result<Vec<Asked>> {
+        Ok(sqlx::query_as("SELECT * FROM command ORDER BY id").fetch_all(&mut self.conn).await?)
     }
 
     /// What SQLite itself says of the file: `ok`.

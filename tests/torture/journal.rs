@@ -99,7 +99,7 @@ impl Journal {
 }
 
 /// What must be in the database of one reference.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
     /// It was committed and not deleted: it must be there.
     pub(crate) surely_there: bool,

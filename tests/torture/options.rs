@@ -111,6 +111,8 @@ impl Policy {
 pub(crate) enum Command {
     /// Kills the daemon again and again under load
     Kills(KillsArgs),
+    /// The whole life of notices, commands included, while the daemon is killed at the worst moments
+    Life(LifeArgs),
     /// Mutated answers against everything that reads one
     Fuzz(FuzzArgs),
     /// An application that writes, until stdin ends
@@ -129,6 +131,17 @@ pub(crate) struct KillsArgs {
     /// How late every answer is, in milliseconds
     #[arg(long, default_value_t = 20)]
     pub(crate) latency_ms: u64,
+}
+
+/// How to live.
+#[derive(Debug, Args)]
+pub(crate) struct LifeArgs {
+    /// Notices
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+    /// How often the daemon is killed meanwhile
+    #[arg(long, default_value_t = 100)]
+    pub(crate) kills: u32,
 }
 
 /// How to fuzz.
@@ -165,7 +178,8 @@ impl Options {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::from(since.subsec_nanos()) ^ since.as_secs()
         };
-        let smoke = self.minutes.is_none() && !matches!(self.command, Some(Command::Kills(_)));
+        let smoke =
+            self.minutes.is_none() && !matches!(self.command, Some(Command::Kills(_) | Command::Life(_)));
         self.seed.unwrap_or_else(|| if smoke { SMOKE_SEED } else { any() })
     }
 

@@ -2,6 +2,7 @@
 //! with what it audits.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
@@ -53,14 +54,14 @@ impl Addresses {
 }
 
 /// What it holds.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Ledger {
     pub(crate) notices: Vec<Notice>,
     pub(crate) counters: Value,
 }
 
 /// One notice that it once created.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Notice {
     pub(crate) reference: String,
     pub(crate) client_reference: String,
@@ -69,11 +70,13 @@ pub(crate) struct Notice {
     pub(crate) status: String,
     pub(crate) provider: Option<String>,
     pub(crate) pay_date: Option<String>,
+    /// The delivery was confirmed.
+    pub(crate) verified: bool,
     pub(crate) history: Vec<Happening>,
 }
 
 /// What happened to a notice, and by whom.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Happening {
     pub(crate) what: String,
     pub(crate) by: String,
@@ -126,6 +129,39 @@ impl Platform {
     pub(crate) async fn ledger(&self) -> anyhow::Result<Ledger> {
         let (_, body) = self.ask(Method::GET, "ledger", None).await?;
         Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// The notices of one client reference.
+    pub(crate) async fn notices_of(&self, reference: &str) -> anyhow::Result<Vec<Notice>> {
+        let (_, body) = self.ask(Method::GET, &format!("ledger?reference={reference}"), None).await?;
+        Ok(serde_json::from_slice::<Ledger>(&body)?.notices)
+    }
+
+    /// It changes its mind about a notice.
+    pub(crate) async fn alter(&self, reference: &str, change: &Value) -> anyhow::Result<()> {
+        let (status, body) = self.ask(Method::POST, &format!("alter/{reference}"), Some(change)).await?;
+        ensure!(status.is_success(), "alter {reference}: {status} {}", String::from_utf8_lossy(&body));
+        Ok(())
+    }
+
+    /// The receipts of paid notices, as any client is given them.
+    pub(crate) async fn receipts(&self, references: &[&str]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let form = "grant_type=client_credentials&client_id=demo-client&client_secret=demo-secret";
+        let mut receipts = BTreeMap::new();
+        // A token lives for 20 seconds.
+        for some in references.chunks(100) {
+            let asked = self.http.post(self.addresses.token.clone()).body(form);
+            let asked = asked.header("content-type", "application/x-www-form-urlencoded");
+            let token: Value = serde_json::from_slice(&asked.send().await?.bytes().await?)?;
+            let token = token["access_token"].as_str().context("access_token")?;
+            for reference in some {
+                let url = format!("{}/documents/receipt/download/{reference}", self.addresses.api);
+                let answer = self.http.get(&url).bearer_auth(token).send().await?;
+                ensure!(answer.status().is_success(), "{url}: {}", answer.status());
+                receipts.insert((*reference).to_owned(), answer.bytes().await?.to_vec());
+            }
+        }
+        Ok(receipts)
     }
 
     /// Adds a fault rule; its id.

@@ -18,17 +18,20 @@ pub(crate) enum Kind {
     History,
     /// Row, attempts and ledger do not say the same.
     Disagreement,
+    /// Asked for or promised, and not done: a command, a receipt, a confirmation, a call.
+    Undone,
     /// The daemon did what it may not: died, did not end in order, left more doubts than requests, told a secret.
     Misbehaviour,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Lost, "lost"),
         (Self::Doubled, "doubled"),
         (Self::Amount, "wrong amounts"),
         (Self::History, "illegal histories"),
         (Self::Disagreement, "disagreements"),
+        (Self::Undone, "left undone"),
         (Self::Misbehaviour, "misbehaviours"),
     ];
 }

@@ -1,7 +1,11 @@
 //! Everything that a run needs: a folder, the platform in its process, the network before it, the daemon, an application,
 //! taxpayers, and a connection that only looks.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use rustix::process::Signal;
@@ -46,6 +50,18 @@ pub(crate) struct World {
 impl World {
     /// Starts everything; `latency` as the simulator takes it, `rate` in rows a second.
     pub(crate) async fn start(options: &Options, latency: &str, rate: u32) -> anyhow::Result<Self> {
+        let mut world = Self::without_application(options, latency, |_| String::new()).await?;
+        world.rate = rate;
+        world.start_application()?;
+        Ok(world)
+    }
+
+    /// The same, and nobody writes rows yet; `settings` gives more lines of the daemon's configuration, by its folder.
+    pub(crate) async fn without_application(
+        options: &Options,
+        latency: &str,
+        settings: impl FnOnce(&Path) -> String,
+    ) -> anyhow::Result<Self> {
         let (seed, policy) = (options.seed(), options.policy);
         let folder = tempfile::tempdir()?;
         let start = Start { seed, latency, on_duplicate: policy.on_duplicate() };
@@ -56,11 +72,17 @@ impl World {
             base_path: platform.base_path(),
             token_path: platform.token_path(),
         };
-        let installation = Installation::new(options.daemon.as_deref(), folder.path(), &route, policy)?;
+        let installation = Installation::new(
+            options.daemon.as_deref(),
+            folder.path(),
+            &route,
+            policy,
+            &settings(folder.path()),
+        )?;
         let clock = Clock::new(folder.path())?;
         let daemon = installation.start(&clock).await?;
         let taxpayers = tokio::spawn(taxpayer::act(Arc::clone(&platform), installation.database(), seed));
-        let mut world = Self {
+        Ok(Self {
             folder: Some(folder),
             keep: options.keep,
             policy,
@@ -69,16 +91,14 @@ impl World {
             clock,
             daemon: Some(daemon),
             application: None,
-            rate,
+            rate: 0,
             journals: Vec::new(),
             taxpayers,
             database: Database::open(&installation.database()).await?,
             installation,
             doubts: Vec::new(),
             verdict: Verdict::default(),
-        };
-        world.start_application()?;
-        Ok(world)
+        })
     }
 
     /// The running daemon.
@@ -178,16 +198,31 @@ impl World {
     /// The storm is over: everything comes to rest, and is audited.
     pub(crate) async fn end(mut self) -> anyhow::Result<Verdict> {
         self.application.take().context("no application runs")?.stop()?;
-        self.taxpayers.abort();
-        self.proxy.set(Weather::Calm);
-        self.platform.calm().await?;
-        self.clock.settle()?;
+        self.stop_taxpayers();
+        self.calm().await?;
         settle::settle(&mut self).await?;
         self.terminate().await?;
-        self.tell_doubts();
         let expected = journal::read(&self.journals)?;
         let ledger = self.platform.ledger().await?;
         audit::audit(&mut self, &expected, &ledger).await?;
+        self.close()
+    }
+
+    /// Nobody pays any more.
+    pub(crate) fn stop_taxpayers(&self) {
+        self.taxpayers.abort();
+    }
+
+    /// No fault is made any more.
+    pub(crate) async fn calm(&mut self) -> anyhow::Result<()> {
+        self.proxy.set(Weather::Calm);
+        self.platform.calm().await?;
+        self.clock.settle()
+    }
+
+    /// What the log says, and what there was; keeps the folder if that was asked for.
+    pub(crate) fn close(mut self) -> anyhow::Result<Verdict> {
+        self.tell_doubts();
         for line in self.installation.forbidden_words()? {
             self.verdict.find(Kind::Misbehaviour, format!("the log says: {line}"));
         }

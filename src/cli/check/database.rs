@@ -1,21 +1,27 @@
 //! Checks of the database: where it lies, who may read it, what it is, whether it is sound.
 
-use super::Finding;
+use std::time::Duration;
+
+use super::{
+    Finding, files, space,
+    systemd::{Service, Unit},
+    within,
+};
 use crate::{
     app::binding,
     cli::output::{printable, size},
     settings::Settings,
     store::{
         StoreError,
-        inspect::{
-            DaemonState, FileState, Inspect, MarkState, SchemaState, daemon_state, foreign_mark,
-            usable_folder,
-        },
+        inspect::{DaemonState, Inspect, MarkState, SchemaState, daemon_state, foreign_mark, usable_folder},
     },
 };
 
+/// How long the whole file may be read for its soundness: the read transaction keeps the WAL from being taken over.
+const SOUNDNESS_LIMIT: Duration = Duration::from_secs(60);
+
 /// Every check of the database, as far as it can be opened.
-pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
+pub(super) async fn check(settings: &Settings, service: &Service) -> Vec<Finding> {
     let (path, mark) = (&settings.database.path, &settings.database.mark);
     if let Err(error) = usable_folder(path) {
         return vec![Finding::error("database", &error)];
@@ -25,13 +31,14 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
         Err(StoreError::Missing(_)) => return missing(settings),
         Err(error) => return vec![Finding::error("database", &error)],
     };
-    let mut findings = files(&inspect, settings);
-    findings.push(daemon(settings));
+    let mut findings = vec![sizes(&inspect, settings)];
+    findings.extend(files::files(&inspect, settings, service));
+    findings.push(space::of_database(settings));
+    findings.push(daemon(settings, service));
+    findings.push(sqlite(&inspect).await);
     findings.push(schema(&inspect).await);
     findings.push(journal(&inspect).await);
     findings.push(environment(&inspect, settings).await);
-    findings.push(soundness(&inspect).await);
-    findings.push(history(&inspect).await);
     findings.push(match inspect.mark(mark).await {
         Ok(MarkState::Level(last)) => {
             Finding::ok("mark", format!("level with the database (attempt {last})"))
@@ -39,6 +46,18 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
         Ok(MarkState::NotYet) => Finding::ok("mark", "none yet, and nothing was ever sent"),
         Ok(MarkState::WentBack(why)) => went_back(&why),
         Err(error) => Finding::error("mark", &error),
+    });
+    findings.push(emission(&inspect).await);
+    findings.push(history(&inspect).await);
+    findings.push(match tokio::time::timeout(SOUNDNESS_LIMIT, soundness(&inspect)).await {
+        Ok(finding) => finding,
+        Err(_) => Finding::skip(
+            "integrity",
+            format!(
+                "not read to the end {}; try `PRAGMA integrity_check` on a copy",
+                within(SOUNDNESS_LIMIT)
+            ),
+        ),
     });
     findings
 }
@@ -67,66 +86,71 @@ fn missing(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn files(inspect: &Inspect, settings: &Settings) -> Vec<Finding> {
-    let files = match inspect.files() {
-        Ok(files) => files,
-        Err(error) => return vec![Finding::error("database", &error)],
+fn sizes(inspect: &Inspect, settings: &Settings) -> Finding {
+    let (database, wal) = match inspect.sizes() {
+        Ok(sizes) => sizes,
+        Err(error) => return Finding::error("database", &error),
     };
-    let Some((database, others)) = files.split_first() else { return missing(settings) };
-    let wal = others.iter().find(|file| file.path.as_os_str().as_encoded_bytes().ends_with(b"-wal"));
-    let wal_size = wal.map_or(0, |file| file.size);
-    let sizes = format!("{}, {}, WAL {}", database.path.display(), size(database.size), size(wal_size));
+    let path = settings.database.path.display();
+    let sizes = format!("{path}, {}, WAL {}", size(database), size(wal));
     let max_wal = settings.database.max_wal;
-    let first = if wal_size > max_wal {
+    if wal > max_wal {
         let remedy = format!(
             "above database.max_wal ({}): end the process that keeps a read transaction open",
             size(max_wal)
         );
-        Finding::fail("database", sizes, remedy)
-    } else {
-        Finding::ok("database", sizes)
-    };
-    let mut findings = vec![first];
-    findings.extend(files.iter().filter(|file| file.open_to_others()).map(open_to_others));
-    findings.extend(
-        others.iter().filter(|file| shuts_out_owner(file, database)).map(|file| other_owner(file, database)),
-    );
-    if findings.len() == 1 {
-        let (mode, owner, group) = (database.mode, database.owner, database.group);
-        findings.push(Finding::ok(
-            "access",
-            format!("mode {mode:04o}, user {owner}, group {group}; closed to others"),
-        ));
+        return Finding::fail("database", sizes, remedy);
     }
-    findings
+    Finding::ok("database", sizes)
 }
 
-fn open_to_others(file: &FileState) -> Finding {
-    let path = file.path.display();
-    let detail = format!("{path} has mode {:04o}: every user of this machine may get at it", file.mode);
-    Finding::fail("access", detail, format!("chmod o= {path}"))
-}
-
-/// Whoever opens the database first makes the files beside it; the daemon may then be locked out.
-fn shuts_out_owner(file: &FileState, database: &FileState) -> bool {
-    let by_group = file.group == database.group && file.mode & 0o060 == 0o060;
-    file.owner != database.owner && !by_group
-}
-
-fn other_owner(file: &FileState, database: &FileState) -> Finding {
-    let path = file.path.display();
-    let (owner, group) = (database.owner, database.group);
-    let detail = format!("{path} belongs to user {}, the database to user {owner}", file.owner);
-    Finding::warn("access", detail, format!("chown {owner}:{group} {path}, and chmod g+s its folder"))
-}
-
-fn daemon(settings: &Settings) -> Finding {
-    match daemon_state(&settings.database.path) {
-        DaemonState::Running(holder) => Finding::ok("daemon", format!("running, {}", printable(&holder))),
-        DaemonState::Stopped => Finding::ok("daemon", "not running"),
-        DaemonState::Unknown(why) => {
-            Finding::warn("daemon", why, "run this as the daemon's user or in its group")
+/// Who holds the database, and whether that is the service.
+fn daemon(settings: &Settings, service: &Service) -> Finding {
+    let main_pid = service.unit().and_then(Unit::main_pid);
+    match (daemon_state(&settings.database.path), main_pid) {
+        (DaemonState::Running(holder), Some(pid)) if !holder.starts_with(&format!("pid {pid},")) => {
+            Finding::warn(
+                "daemon",
+                format!("running, {}, which is not the service (pid {pid})", printable(&holder)),
+                "one of the two works on another database, or the service cannot get at this one: stop the one that was started by hand",
+            )
         }
+        (DaemonState::Running(holder), _) => {
+            Finding::ok("daemon", format!("running, {}", printable(&holder)))
+        }
+        (DaemonState::Stopped, Some(pid)) => Finding::warn(
+            "daemon",
+            format!("none holds this database, though the service runs (pid {pid})"),
+            "its database.url is another than this command's: compare --config and the environment",
+        ),
+        (DaemonState::Stopped, None) => Finding::ok("daemon", "not running"),
+        (DaemonState::Unknown(why), _) => {
+            Finding::skip("daemon", format!("{why}; run this as the daemon's user or in its group"))
+        }
+    }
+}
+
+/// The daemon's own; applications bring theirs.
+async fn sqlite(inspect: &Inspect) -> Finding {
+    match inspect.sqlite_version().await {
+        Ok(version) => Finding::ok("sqlite", format!("{version}, built in")),
+        Err(error) => Finding::error("sqlite", &error),
+    }
+}
+
+async fn emission(inspect: &Inspect) -> Finding {
+    match inspect.paused().await {
+        Ok(None) => Finding::ok("pause", "emission is not paused"),
+        Ok(Some(pause)) => {
+            let since = pause.since.map_or_else(String::new, |since| format!(" since {since}"));
+            let by = pause.by.map_or_else(String::new, |by| format!(", by {}", printable(&by)));
+            Finding::warn(
+                "pause",
+                format!("emission is paused{since}{by}"),
+                "`tresorpayd resume` when it may go on",
+            )
+        }
+        Err(error) => Finding::error("pause", &error),
     }
 }
 

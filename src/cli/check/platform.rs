@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, header::AUTHORIZATION};
 use url::Url;
 
-use super::Finding;
+use super::{Finding, network, within};
 use crate::{
     auth::{AccessToken, Auth, AuthError, AuthOptions},
     pace::{Backoff, Pace},
     settings::{Credentials, Settings},
     tresorpay::{
-        Answer, Body, CLOCK_OFF, Exchange, HttpOptions, NoAnswer, Offset, Problem, ServerClock, Unsent,
-        http_client, offset_words, send,
+        Answer, Body, CLOCK_OFF, Exchange, NoAnswer, Offset, Problem, ServerClock, Unsent, http_client,
+        offset_words, send,
     },
 };
 
@@ -21,37 +21,39 @@ const NO_NOTICE: &str = "TP00000000.0000.CHECK";
 /// Most of the answer that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
+/// Names and certificates; token, API and clock.
+pub(super) async fn network_and_platform(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
+    let clock = ServerClock::default();
+    tokio::join!(network::check(settings, &clock), check(settings, &clock))
+}
+
 /// Token, API and clock, or why nothing can be asked.
-pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
-    let Some(credentials) = settings.auth.credentials.clone() else {
-        return vec![Finding::fail(
-            "token",
-            "there are no credentials",
-            "set auth.client_id and auth.client_secret",
-        )];
-    };
-    let http = match http_client(&HttpOptions::new(settings, 1)) {
+async fn check(settings: &Settings, clock: &ServerClock) -> Vec<Finding> {
+    let http = match http_client(&network::bounded(settings)) {
         Ok(http) => http,
         Err(error) => return vec![Finding::error("token", &error)],
     };
-    let asked = Instant::now();
-    let token = token(http.clone(), credentials, settings).await;
-    let finding = token_finding(settings, token.as_ref().err(), asked.elapsed());
-    let clock = ServerClock::default();
-    let api = api(&http, settings, token.ok().as_ref(), &clock).await;
-    [finding, api].into_iter().chain(clock_finding(clock.offset())).collect()
+    let (finding, token) = match settings.auth.credentials.clone() {
+        Some(credentials) => {
+            let asked = Instant::now();
+            let token = token(http.clone(), credentials, settings).await;
+            (token_finding(settings, token.as_ref().err(), asked.elapsed()), token.ok())
+        }
+        None => (Finding::skip("token", "not asked for: there is no account"), None),
+    };
+    let api = api(&http, settings, token.as_ref(), clock).await;
+    [finding, api].into_iter().chain([clock_finding(clock.offset())]).collect()
 }
 
-/// Nothing where no answer told the time.
-fn clock_finding(offset: Offset) -> Option<Finding> {
+fn clock_finding(offset: Offset) -> Finding {
     match offset {
-        Offset::Unknown => None,
-        Offset::Right => Some(Finding::ok("clock", "within a minute of TresorPay's")),
-        Offset::Off(seconds) => Some(Finding::warn(
+        Offset::Unknown => Finding::skip("clock", "no answer told the time"),
+        Offset::Right => Finding::ok("clock", "within a minute of TresorPay's"),
+        Offset::Off(seconds) => Finding::warn(
             "clock",
             format!("{CLOCK_OFF}: this machine is {} TresorPay's", offset_words(seconds)),
-            "set it, and let NTP keep it",
-        )),
+            "set it, and let NTP keep it: `timedatectl set-ntp true`",
+        ),
     }
 }
 
@@ -134,7 +136,10 @@ fn judge(exchange: &Exchange, base_url: &str, with_token: bool, took: Duration) 
         Exchange::NoAnswer(NoAnswer::TimedOut) => {
             return Finding::fail(
                 "api",
-                format!("{base_url} does not answer within api.request_timeout"),
+                format!(
+                    "{base_url} does not answer {}, or within api.request_timeout if that is shorter",
+                    within(network::LIMIT)
+                ),
                 NETWORK,
             );
         }
