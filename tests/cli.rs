@@ -26,6 +26,8 @@ mod migrate;
 mod probe;
 #[path = "cli/probe_trouble.rs"]
 mod probe_trouble;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/show.rs"]
 mod show;
 #[path = "cli/status.rs"]

@@ -80,7 +80,7 @@ def follow(db):
                 db.execute("INSERT INTO shop_delivery VALUES (?, ?) ON CONFLICT DO NOTHING", (reference, amount))
             db.execute("UPDATE shop_feed SET last = ?", (last,))
         db.execute("COMMIT")
-        yield from moves
+        yield moves
 # [/follow]
 
 
@@ -148,11 +148,12 @@ def main(path, verb, reference=None, code_structure=None):
         return wait_until_final(db, reference)
     if verb == "follow":
         delivered = "SELECT 1 FROM shop_delivery WHERE reference = ?"
-        for _, before, now, whose, amount, provider in follow(db):
-            if now == "PAID" and before != "PAID":
-                print("deliver", whose, amount, provider, flush=True)
-            elif before == "PAID" and now != "PAID":
-                print("undo the delivery of", whose, flush=True)  # TresorPay changed its mind
+        for moves in follow(db):
+            for _, before, now, whose, amount, provider in moves:
+                if now == "PAID" and before != "PAID":
+                    print("deliver", whose, amount, provider, flush=True)
+                elif before == "PAID" and now != "PAID":
+                    print("undo the delivery of", whose, flush=True)  # TresorPay changed its mind
             if reference and db.execute(delivered, (reference,)).fetchone():
                 return True
     if verb == "correct" and reference and code_structure:

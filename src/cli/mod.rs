@@ -51,7 +51,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// The built-in TresorPay alone, for an application's own integration tests
     Simulator(Box<crate::simulator::SimulatorArgs>),
-    /// Configuration, database, token and reachability, one line each
+    /// Configuration, machine, database and TresorPay: one line each, with what to do
     Check(check::CheckArgs),
     /// How the outbox stands
     Status(status::StatusArgs),
@@ -79,7 +79,7 @@ enum Command {
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
-    /// The books of a period: emitted, paid, canceled, outstanding; text, CSV, JSON or a page to print
+    /// The books of a period: as text, CSV, JSON or a page to print
     Report(report::ReportArgs),
     /// Copies the database into a new file while everything runs, and verifies the copy
     Backup(backup::BackupArgs),
@@ -87,7 +87,7 @@ enum Command {
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
-    /// Learns from a sandbox what TresorPay's documentation leaves unknown, and says which settings follow
+    /// Asks a sandbox what nobody has documented: which settings are right
     Probe(probe::ProbeArgs),
     /// Prints a shell's completions of this command line
     Completions(completions::CompletionsArgs),

@@ -250,8 +250,10 @@ fn words(error: &sqlx::Error) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use sqlx::Connection;
+
     use super::*;
-    use crate::store::{Access, Binding, migrate_only, open_existing};
+    use crate::store::{Binding, migrate_only, open::daemon_options};
 
     /// An idle look costs the same, however many rows are finished.
     #[tokio::test]
@@ -260,7 +262,7 @@ mod tests {
         let path = folder.path().join("outbox.db");
         let binding = Binding { environment: "custom".into(), api_origin: "http://127.0.0.1:1".into() };
         migrate_only(&path, &binding).await.unwrap();
-        let pool = open_existing(&path, Access::Read).await.unwrap();
+        let mut conn = SqliteConnection::connect_with(&daemon_options(&path)).await.unwrap();
         for (sql, wanted) in [
             (DUE, "SEARCH o USING INDEX outbox_personal (updated_at>? AND updated_at<?)"),
             (CARDS, "SEARCH outbox USING INDEX outbox_cards (id>?)"),
@@ -268,7 +270,8 @@ mod tests {
             (ATTEMPTS, "SEARCH attempt USING INDEX attempt_outbox (outbox_id=?)"),
         ] {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-            let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(&pool).await.unwrap();
+            let rows: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(&mut conn).await.unwrap();
             let plan = rows.into_iter().map(|row| row.3).collect::<Vec<_>>().join("\n");
             assert!(plan.contains(wanted), "{plan}");
             assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN outbox"), "{plan}");

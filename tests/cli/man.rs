@@ -55,7 +55,7 @@ fn shown(page: &Path) -> Option<String> {
         if c == '\u{8}' {
             plain.pop();
         } else {
-            plain.push(c)
+            plain.push(c);
         }
     }
     Some(plain.split_whitespace().collect::<Vec<_>>().join(" "))
