@@ -1,5 +1,6 @@
 //! tresorpayd: a payment-notice daemon for TresorPay. This file is the code map.
 
+pub mod adopt; // notices that an older system emitted, taken over
 pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
 pub mod callback; // TresorPay's callback: a hint to ask now

@@ -2,6 +2,7 @@
 
 mod accept_restore;
 mod add;
+mod adopt;
 mod ask;
 mod backup;
 mod check;
@@ -61,7 +62,9 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
-    /// Compares the Treasury's statement, a CSV file, with the payments of the outbox
+    /// Takes over notices that an older system emitted
+    Adopt(adopt::AdoptArgs),
+    /// The Treasury's statement, a CSV file, against the outbox
     Match(Box<match_::MatchArgs>),
     /// Withdraws notices: at TresorPay first, if they may be there
     Cancel(ask::AskArgs),
@@ -129,6 +132,7 @@ impl Cli {
             Command::List(args) => list::run(&sources, &args),
             Command::Show(args) => show::run(&sources, &args),
             Command::Add(args) => add::run(&sources, &args),
+            Command::Adopt(args) => adopt::run(&sources, &args),
             Command::Match(args) => match_::run(&sources, &args),
             Command::Cancel(args) => ask::rows(&sources, Action::Cancel, &args),
             Command::Retry(args) => ask::rows(&sources, Action::Retry, &args),

@@ -1,6 +1,7 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod adopt;
 mod ask;
 mod backup;
 mod cancel;
@@ -19,6 +20,7 @@ mod open;
 mod owner;
 mod paid;
 mod poll;
+mod pulse;
 mod queue;
 mod read;
 mod reconcile;
@@ -33,6 +35,7 @@ mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use adopt::{AdoptError, Adoptee, Adopter, Known, Rules};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
 pub use backup::{BackupError, Copied, back_up};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
@@ -49,6 +52,7 @@ pub use mark::MarkState;
 pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_daemon};
 pub use paid::{Callable, PaidCase, PaidRecord, ReceiptKept};
 pub use poll::{DueNotice, PollOutcome, PollRecord};
+pub use pulse::{Look, Pulse, last_look};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
 pub use reconcile::{

@@ -84,19 +84,6 @@ fn the_settings_reference_is_complete_and_tells_the_defaults() {
     assert_eq!(told, known);
 }
 
-/// Whoever makes one of these settings do something takes its dagger away.
-#[test]
-fn settings_that_are_said_to_do_nothing_are_not_wired() {
-    let app = file("src/app.rs");
-    let rows = Page::read("docs/outbox.md").rows("## Settings");
-    let idle: Vec<&str> =
-        rows.iter().filter(|row| row[0].contains('†')).map(|row| cell_spans(&row[0])[0]).collect();
-    assert!(!idle.is_empty());
-    for key in idle {
-        assert!(!app.contains(&format!("settings.{key}")), "{key} is wired and said to do nothing");
-    }
-}
-
 fn help(arguments: &[&str]) -> String {
     let output =
         Command::new(env!("CARGO_BIN_EXE_tresorpayd")).args(arguments).arg("--help").output().unwrap();
