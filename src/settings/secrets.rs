@@ -14,6 +14,10 @@ use super::problem::{Problem, printable};
 const CREDENTIALS: [(&str, &str); 2] =
     [("client_id", "auth.client_id"), ("client_secret", "auth.client_secret")];
 
+/// What the names of the files begin with in a store of many programs' credentials, such as /etc/credstore. systemd gives
+/// the service the bare names; `check` reads the store itself.
+const IN_A_STORE: &str = "tresorpayd.";
+
 /// No credential of an OAuth client is longer.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
 
@@ -21,7 +25,12 @@ const MAX_SECRET_BYTES: u64 = 16 * 1024;
 pub(super) fn credentials(directory: &Path) -> Fragment {
     let mut fragment = Fragment::default();
     for (file, key) in CREDENTIALS.iter().filter_map(|(file, key)| Some((file, keys::find(key)?))) {
-        let path = directory.join(file);
+        let bare = directory.join(file);
+        let path = if bare.try_exists().unwrap_or(true) {
+            bare
+        } else {
+            directory.join(format!("{IN_A_STORE}{file}"))
+        };
         let origin = format!("credential {}", printable(&path.display().to_string()));
         match read(&path) {
             Ok(text) => {

@@ -143,7 +143,10 @@ impl Unit {
                 CREDENTIAL_STORES.iter().map(|store| Path::new(store).join(file)).collect()
             };
             let file = candidates.into_iter().find(|file| std::fs::File::open(file).is_ok())?;
-            (file.file_name()? == name.as_str()).then(|| file.parent().map(Path::to_owned))?
+            let ours = [name.clone(), format!("tresorpayd.{name}")];
+            ours.iter()
+                .any(|ours| file.file_name().is_some_and(|file| file == ours.as_str()))
+                .then(|| file.parent().map(Path::to_owned))?
         });
         let first = folders.next()?;
         folders.all(|folder| folder == first).then_some(first)
