@@ -22,6 +22,7 @@ use crate::{
     poll::Poller,
     publish,
     reconcile::Reconciler,
+    retention::Retention,
     schedule::Schedule,
     settings::{Environment, OnUncertain, Settings},
     settle::Settler,
@@ -32,7 +33,7 @@ use crate::{
 };
 use options::{
     backoff, cancel_options, command_options, doubt_policy, emit_options, longest_waits, paid_options,
-    poll_options, reconcile_options,
+    poll_options, reconcile_options, retention_options,
 };
 use supervise::{Lasting, Tasks, Work, supervise};
 
@@ -258,12 +259,14 @@ impl App {
             let (poller, tokens) = (Arc::clone(&poller), callbacks.tokens.clone());
             Desk::new(writer.clone(), reads.clone(), poller, doubts.clone(), tokens, desk_options)
         });
+        let retention = Arc::new(Retention::new(writer.clone(), reads.clone(), retention_options(&settings)));
         let tools = Tools {
             writer,
             reads: reads.clone(),
             poller: Arc::clone(&poller),
             canceler,
             paid: Arc::clone(&paid),
+            retention: Arc::clone(&retention),
             doubts,
             payment_page: settings.api.payment_page.clone(),
         };
@@ -273,7 +276,13 @@ impl App {
         };
         let paid_wake = Arc::new(Notify::new());
         let settle_wake = Arc::new(Notify::new());
-        let mut wakes = vec![Arc::clone(&command_wake), Arc::clone(&emit_wake), Arc::clone(&paid_wake)];
+        let retention_wake = Arc::new(Notify::new());
+        let mut wakes = vec![
+            Arc::clone(&command_wake),
+            Arc::clone(&emit_wake),
+            Arc::clone(&paid_wake),
+            Arc::clone(&retention_wake),
+        ];
         if let Some(settler) = settler {
             wakes.push(Arc::clone(&settle_wake));
             spawn("settle", lasting.watch(settler.run(settle_wake, shutdown.clone())));
@@ -285,6 +294,7 @@ impl App {
         spawn("command", lasting.watch(commander.run(command_wake, shutdown.clone())));
         // Also when nothing is wanted any more: rows that waited for it are then done with.
         spawn("paid", lasting.watch(paid.run(paid_wake, shutdown.clone())));
+        spawn("retention", lasting.watch(retention.run(retention_wake, shutdown.clone())));
         if let Some((Callbacks { listener, tokens, .. }, desk)) = callbacks.zip(desk) {
             let (hints, queue) = tokio::sync::mpsc::channel(callback::QUEUE);
             let serving = callback::serve(listener, tokens, hints, shutdown.clone());

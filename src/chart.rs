@@ -32,6 +32,8 @@ const NAME_LABELS: u32 = 170;
 const NAME_LENGTH: usize = 26;
 /// Room to the right of the longest bar for its value, as a part of the axis.
 const VALUE_ROOM: f64 = 0.24;
+/// Length of the marks at the axes, which keep the labels off them.
+const TICK: i32 = 5;
 const FONT: &str = "sans-serif";
 const FONT_SIZE: i32 = 14;
 /// About the width of a character, for the legend.
@@ -151,7 +153,7 @@ impl Chart<'_> {
             .bold_line_style(GRID)
             .axis_style(INK)
             .label_style((FONT, FONT_SIZE, &INK))
-            .set_all_tick_mark_size(0)
+            .set_all_tick_mark_size(TICK)
             .x_labels(if groups.len() > MAX_LABELS { MAX_LABELS } else { groups.len() + 1 })
             .x_label_formatter(&|place| label(groups, *place))
             .y_labels(6)
@@ -185,7 +187,7 @@ impl Chart<'_> {
             .bold_line_style(GRID)
             .axis_style(INK)
             .label_style((FONT, FONT_SIZE, &INK))
-            .set_all_tick_mark_size(0)
+            .set_all_tick_mark_size(TICK)
             .y_labels(groups.len() + 1)
             .y_label_formatter(&|place| label(groups, *place))
             .x_labels(6)

@@ -1,5 +1,6 @@
 //! tresorpayd: a payment-notice daemon for TresorPay. This file is the code map.
 
+pub mod adopt; // notices that an older system emitted, taken over
 pub mod app; // all wiring: opens, builds, spawns
 pub mod auth; // the token actor and its handle
 pub mod callback; // TresorPay's callback: a hint to ask now
@@ -24,6 +25,7 @@ pub mod probe; // asks a sandbox what the documentation leaves unknown
 pub mod publish; // what holds requests back, written where `status` finds it
 pub mod reconcile; // asks again about what is finished, and records what has changed there
 pub mod report; // the accountant's report: bookings, figures, and how they are printed
+pub mod retention; // takes personal data out of what is finished, and card numbers out of what is emitted
 pub mod schedule; // cron expression -> wake-up
 pub mod settings; // layers of configuration -> validated Settings
 pub mod settle; // ends doubts by canceling, for emit.on_uncertain = cancel

@@ -26,8 +26,12 @@ mod migrate;
 mod probe;
 #[path = "cli/probe_trouble.rs"]
 mod probe_trouble;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/statement.rs"]
+mod statement;
 #[path = "cli/status.rs"]
 mod status;
 #[path = "cli/terminal.rs"]

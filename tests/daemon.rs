@@ -5,10 +5,14 @@
 
 #[path = "daemon/absurd.rs"]
 mod absurd; // absurd answers to every kind of request
+#[path = "daemon/adopt.rs"]
+mod adopt; // notices that an older system emitted
 #[path = "daemon/application.rs"]
 mod application; // what an application may do while the daemon works
 #[path = "daemon/audit.rs"]
 mod audit; // the promise, checked against the ledger
+#[path = "daemon/backup.rs"]
+mod backup; // copies while everything runs, and their restore
 #[path = "daemon/breaker.rs"]
 mod breaker; // an outage costs a handful of doubts, no more
 #[path = "daemon/callback.rs"]
@@ -65,6 +69,8 @@ mod restore; // old copies put back while no daemon runs, and what is no restore
 mod restore_running; // the file replaced, overwritten or damaged under a running daemon
 #[path = "daemon/restore_unusable.rs"]
 mod restore_unusable; // files that no daemon can use: refused and untouched
+#[path = "daemon/retention.rs"]
+mod retention; // personal data leaves what is finished
 #[path = "daemon/rows.rs"]
 mod rows; // outbox rows as an application writes and reads them
 #[path = "daemon/settle.rs"]
@@ -73,6 +79,8 @@ mod settle; // doubts that a cancel ends, or does not
 mod settle_answers; // what each answer to a cancel comes to
 #[path = "daemon/settle_resend.rs"]
 mod settle_resend; // doubts that the same reference ends, sent again
+#[path = "daemon/sharing.rs"]
+mod sharing; // what a stop leaves for those who share the database
 #[path = "daemon/start.rs"]
 mod start; // which databases and settings are refused
 #[path = "daemon/stop.rs"]

@@ -12,6 +12,7 @@ use crate::{
     paid::PaidOptions,
     poll::PollOptions,
     reconcile::ReconcileOptions,
+    retention::RetentionOptions,
     settings::{Delivery, OnUncertain, Settings},
     store::DoubtPolicy,
     waits::LongestWaits,
@@ -94,6 +95,13 @@ pub(super) fn paid_options(settings: &Settings) -> PaidOptions {
         confirms: settings.confirm.delivery == Delivery::OnPaid,
         receipts: settings.receipts.directory.clone(),
         calls: settings.callback.is_some(),
+    }
+}
+
+pub(super) fn retention_options(settings: &Settings) -> RetentionOptions {
+    RetentionOptions {
+        after: settings.retention.anonymise_after,
+        receipts: settings.receipts.directory.clone(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! `tresorpayd cancel`, `retry`, `poll`, `confirm`, `resolve`, `pause` and `resume`: each writes rows into `command`, which
-//! the daemon carries out. Where money is decided, who and why are part of what is asked.
+//! `tresorpayd cancel`, `retry`, `poll`, `confirm`, `resolve`, `anonymise`, `pause` and `resume`: each writes rows into
+//! `command`, which the daemon carries out. Where money is decided, who and why are part of what is asked.
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
@@ -60,7 +60,7 @@ pub(crate) struct Which {
     yes: bool,
 }
 
-/// Arguments of `cancel`, `retry`, `poll` and `confirm`.
+/// Arguments of `cancel`, `retry`, `poll`, `confirm` and `anonymise`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AskArgs {
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub(crate) struct ResolveArgs {
     how: How,
 }
 
-/// `cancel`, `retry`, `poll` and `confirm`.
+/// `cancel`, `retry`, `poll`, `confirm` and `anonymise`.
 pub(super) fn rows(sources: &Sources, action: Action, args: &AskArgs) -> Result<ExitCode, Failure> {
     ask(sources, action, None, Some(&args.which), &args.how)
 }

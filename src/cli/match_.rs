@@ -57,8 +57,8 @@ pub(crate) struct MatchArgs {
     #[arg(value_name = "FILE|-")]
     statement: PathBuf,
     /// Which columns: their names, or places from 1 [default: guessed from the header]
-    #[arg(long, value_name = "reference=…,amount=…,date=…", default_value = "", hide_default_value = true, value_parser = given)]
-    columns: Given,
+    #[arg(long, value_name = "reference=…,amount=…,date=…")]
+    columns: Option<Given>,
     /// First day of the outbox's payments that the statement should have [default: its own first day]
     #[arg(long, value_name = "DATE", value_parser = date)]
     from: Option<NaiveDate>,
@@ -88,15 +88,11 @@ pub(crate) struct MatchArgs {
     json: bool,
 }
 
-fn given(text: &str) -> Result<Given, String> {
-    if text.is_empty() { Ok(Given::default()) } else { text.parse() }
-}
-
 fn date(text: &str) -> Result<NaiveDate, String> {
     parse_date(text).map(|(date, _)| date).map_err(|error| error.to_string())
 }
 
-fn encoding(text: &str) -> Result<Encoding, String> {
+pub(super) fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::named(text)
         .ok_or_else(|| "is no encoding that is known; utf-8, utf-16le and windows-1252 are".to_owned())
 }
@@ -113,9 +109,10 @@ pub(super) fn run(sources: &Sources, args: &MatchArgs) -> Result<ExitCode, Failu
     let settings = database_settings(sources)?;
     let name = super::file_name(&args.statement);
     let named = |error: statement::StatementError| anyhow::Error::new(error).context(name.clone());
+    let columns = args.columns.clone().unwrap_or_default();
     let lang = args.lang.unwrap_or_else(Lang::from_environment);
     let (mut file, understood) =
-        statement::open(&args.statement, &args.columns, args.encoding, args.separator).map_err(named)?;
+        statement::open(&args.statement, &columns, args.encoding, args.separator).map_err(named)?;
     if understood.layout.place("date").is_none() && (args.from.is_none() || args.to.is_none()) {
         let why = "has no column of dates that is known, so nobody can tell which payments it should have: name it \
                    (--columns date=COLUMN), or say --from DATE --to DATE";
@@ -141,7 +138,9 @@ pub(super) fn run(sources: &Sources, args: &MatchArgs) -> Result<ExitCode, Failu
             let payments = inspect.paid_after(last).await.map_err(store_failure)?;
             let Some(payment) = payments.last() else { break };
             last = payment.id;
-            payments.into_iter().for_each(|payment| comparison.outbox(payment));
+            for payment in payments {
+                comparison.outbox(payment);
+            }
         }
         Ok((comparison.finish(), form, environment.unwrap_or_default()))
     })?;
@@ -162,7 +161,7 @@ pub(super) fn run(sources: &Sources, args: &MatchArgs) -> Result<ExitCode, Failu
 fn batch(lines: &mut Lines<'_>) -> Result<Vec<ReadLine>, statement::StatementError> {
     let mut batch = Vec::with_capacity(BATCH);
     while batch.len() < BATCH
-        && let Some(line) = lines.next()?
+        && let Some(line) = lines.read()?
     {
         batch.push(line);
     }

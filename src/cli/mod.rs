@@ -2,7 +2,9 @@
 
 mod accept_restore;
 mod add;
+mod adopt;
 mod ask;
+mod backup;
 mod check;
 mod completions;
 mod demo;
@@ -50,7 +52,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// The built-in TresorPay alone, for an application's own integration tests
     Simulator(Box<crate::simulator::SimulatorArgs>),
-    /// Configuration, database, token and reachability, one line each
+    /// Configuration, machine, database and TresorPay: one line each, with what to do
     Check(check::CheckArgs),
     /// How the outbox stands
     Status(status::StatusArgs),
@@ -60,7 +62,9 @@ enum Command {
     Show(show::ShowArgs),
     /// Adds rows from JSON: all or none
     Add(add::AddArgs),
-    /// Compares the Treasury's statement, a CSV file, with the payments of the outbox
+    /// Takes over notices that an older system emitted
+    Adopt(adopt::AdoptArgs),
+    /// The Treasury's statement, a CSV file, against the outbox
     Match(Box<match_::MatchArgs>),
     /// Withdraws notices: at TresorPay first, if they may be there
     Cancel(ask::AskArgs),
@@ -72,17 +76,21 @@ enum Command {
     Confirm(ask::AskArgs),
     /// Ends the doubt about UNCERTAIN rows by what you found out
     Resolve(ask::ResolveArgs),
+    /// Takes the personal data out of finished notices now; it does not come back
+    Anonymise(ask::AskArgs),
     /// Emits nothing more until `resume`, also over a restart; polling goes on
     Pause(ask::PauseArgs),
     /// Emits again
     Resume(ask::PauseArgs),
-    /// The books of a period: emitted, paid, canceled, outstanding; text, CSV, JSON or a page to print
+    /// The books of a period: as text, CSV, JSON or a page to print
     Report(report::ReportArgs),
+    /// Copies the database into a new file while everything runs, and verifies the copy
+    Backup(backup::BackupArgs),
     /// Accepts an old copy of the database that was put back
     AcceptRestore(accept_restore::AcceptRestoreArgs),
     /// Creates the database, or brings it to this program's schema
     Migrate(migrate::MigrateArgs),
-    /// Learns from a sandbox what TresorPay's documentation leaves unknown, and says which settings follow
+    /// Asks a sandbox what nobody has documented: which settings are right
     Probe(probe::ProbeArgs),
     /// Prints a shell's completions of this command line
     Completions(completions::CompletionsArgs),
@@ -124,15 +132,18 @@ impl Cli {
             Command::List(args) => list::run(&sources, &args),
             Command::Show(args) => show::run(&sources, &args),
             Command::Add(args) => add::run(&sources, &args),
+            Command::Adopt(args) => adopt::run(&sources, &args),
             Command::Match(args) => match_::run(&sources, &args),
             Command::Cancel(args) => ask::rows(&sources, Action::Cancel, &args),
             Command::Retry(args) => ask::rows(&sources, Action::Retry, &args),
             Command::Poll(args) => ask::rows(&sources, Action::Poll, &args),
             Command::Confirm(args) => ask::rows(&sources, Action::ConfirmDelivery, &args),
             Command::Resolve(args) => ask::resolve(&sources, &args),
+            Command::Anonymise(args) => ask::rows(&sources, Action::Anonymise, &args),
             Command::Pause(args) => ask::all(&sources, Action::Pause, &args),
             Command::Resume(args) => ask::all(&sources, Action::Resume, &args),
             Command::Report(args) => report::run(&sources, &args),
+            Command::Backup(args) => backup::run(&sources, &args),
             Command::AcceptRestore(args) => accept_restore::run(&sources, &args),
             Command::Migrate(args) => migrate::run(&sources, &args),
             Command::Probe(args) => probe::run(&sources, &args),

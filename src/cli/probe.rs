@@ -16,6 +16,7 @@ use crate::{
         output::{Output, Tone, printable},
         runtime,
     },
+    lifecycle::shutdown_on_signals,
     probe::{self, AMOUNT, Advice, Findings, MAX_REQUESTS, Options, ProbeError, TAX_PAYER, USUAL_NOTICES},
     settings::{Settings, Sources},
 };
@@ -73,7 +74,10 @@ pub(super) fn run(sources: &Sources, args: &ProbeArgs) -> Result<ExitCode, Failu
     // Before anything is emitted: what was learnt must have a place.
     let file = args.output.as_deref().map(create).transpose()?;
     let options = Options { nature: args.nature.clone(), phone: args.phone.clone() };
-    let findings = runtime()?.block_on(probe::run(&settings, options))?;
+    let findings = runtime()?.block_on(async {
+        let stop = shutdown_on_signals().context("signals")?;
+        Ok::<_, Failure>(probe::run(&settings, options, stop).await?)
+    })?;
     if let (Some(mut file), Some(path)) = (file, &args.output) {
         let json = serde_json::to_string_pretty(&findings).map_err(anyhow::Error::new)?;
         writeln!(file, "{json}").with_context(|| path.display().to_string())?;
@@ -85,6 +89,7 @@ pub(super) fn run(sources: &Sources, args: &ProbeArgs) -> Result<ExitCode, Failu
         print(&findings, &mut output)?;
     }
     output.finish()?;
+    // An interrupted one has questions that were not asked, and what it emitted is canceled all the same.
     let emitted = findings.facts.iter().any(|fact| fact.question == "emit" && fact.found == Some("accepted"));
     Ok(if emitted && findings.left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

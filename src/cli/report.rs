@@ -46,7 +46,7 @@ pub(crate) struct ReportArgs {
     /// --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// The language of text, csv and html [default: by LC_ALL, LC_MESSAGES or LANG]
+    /// The language of text, csv and html [default: by the locale]
     #[arg(long, value_enum)]
     lang: Option<Lang>,
     /// Writes this file instead of stdout; never over one that is there
@@ -104,13 +104,12 @@ pub(super) fn run(sources: &Sources, args: &ReportArgs) -> Result<ExitCode, Fail
     })?;
     let lang = args.lang.unwrap_or_else(Lang::from_environment);
     let text = print(&report, format, &by, lang)?;
-    match &args.output {
-        Some(path) => write(path, &text, args.force)?,
-        None => {
-            let mut output = Output::stdout();
-            output.text(&text)?;
-            output.finish()?;
-        }
+    if let Some(path) = &args.output {
+        write(path, &text, args.force)?;
+    } else {
+        let mut output = Output::stdout();
+        output.text(&text)?;
+        output.finish()?;
     }
     Ok(ExitCode::SUCCESS)
 }

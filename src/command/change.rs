@@ -11,6 +11,7 @@ use crate::{
     emit::payment_url,
     notice::{RemoteStatus, Request, Status},
     paid::{Confirmation, Fetched},
+    retention::Anonymised,
     store::{AfterCancel, CANCEL_SENT, Evidence, PollOutcome, PollRecord, StoreError, Taken, Wanted},
     tresorpay::{ErrorCode, StatusFailure},
 };
@@ -35,6 +36,7 @@ pub(super) async fn change(tools: Arc<Tools>, wanted: Wanted) -> Result<Answer, 
         Request::Cancel | Request::Settle => cancel(&tools, &wanted).await,
         Request::LookUp => look_up(&tools, &wanted).await,
         Request::Receipt => receipt(&tools, &wanted).await,
+        Request::Anonymise => anonymise(&tools, &wanted).await,
         Request::Status => Ok(Answer::Look),
     }
 }
@@ -60,6 +62,14 @@ async fn receipt(tools: &Tools, wanted: &Wanted) -> Result<Answer, StoreError> {
         Fetched::NotNow => Answer::Later(None, "waits: its receipt is being fetched already".to_owned()),
         Fetched::Refused(why) => Answer::Refused(format!("its receipt was not fetched: {why}")),
         Fetched::Failed(why) => Answer::Later(None, format!("waits: {why}")),
+    })
+}
+
+async fn anonymise(tools: &Tools, wanted: &Wanted) -> Result<Answer, StoreError> {
+    Ok(match tools.retention.anonymise(wanted.outbox_id, wanted.command_id).await? {
+        // The command has ended in the commit that took the data out.
+        Anonymised::Gone => Answer::Look,
+        Anonymised::NotNow(why) => Answer::Later(None, format!("waits: {why}")),
     })
 }
 

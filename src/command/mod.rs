@@ -24,6 +24,7 @@ use crate::{
     pace::Backoff,
     paid::Paid,
     poll::Poller,
+    retention::Retention,
     store::{CANCEL_SENT, Ended, Ending, OpenCommand, Reads, Settled, StoreError, Wanted, Writer},
 };
 
@@ -70,6 +71,8 @@ pub struct Tools {
     pub canceler: Canceler,
     /// Confirms deliveries and fetches receipts.
     pub paid: Arc<Paid>,
+    /// Takes personal data out.
+    pub retention: Arc<Retention>,
     /// Says when a doubt may be settled.
     pub doubts: DoubtClock,
     /// `api.payment_page`.
@@ -232,9 +235,12 @@ impl Commander {
         for wanted in wanted {
             match wanted.request {
                 Request::Status => asks.push(wanted),
-                Request::Cancel | Request::Settle | Request::Confirm | Request::LookUp | Request::Receipt => {
-                    changes.push_back(wanted);
-                }
+                Request::Cancel
+                | Request::Settle
+                | Request::Confirm
+                | Request::LookUp
+                | Request::Receipt
+                | Request::Anonymise => changes.push_back(wanted),
             }
         }
         self.ask(asks);

@@ -24,6 +24,8 @@ pub enum Action {
     ResolveEmitted,
     /// An operator knows that nothing exists of the notice in doubt.
     ResolveNotEmitted,
+    /// The personal data of a finished notice is to go now.
+    Anonymise,
     /// Nothing more is to be emitted.
     Pause,
     /// Emission goes on.
@@ -32,7 +34,7 @@ pub enum Action {
 
 impl Action {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cancel,
         Self::Retry,
         Self::Poll,
@@ -40,6 +42,7 @@ impl Action {
         Self::FetchReceipt,
         Self::ResolveEmitted,
         Self::ResolveNotEmitted,
+        Self::Anonymise,
         Self::Pause,
         Self::Resume,
     ];
@@ -54,6 +57,7 @@ impl Action {
             Self::FetchReceipt => "fetch-receipt",
             Self::ResolveEmitted => "resolve-emitted",
             Self::ResolveNotEmitted => "resolve-not-emitted",
+            Self::Anonymise => "anonymise",
             Self::Pause => "pause",
             Self::Resume => "resume",
         }
@@ -104,7 +108,7 @@ pub struct Policy {
     pub fetches_receipts: bool,
 }
 
-/// A request to TresorPay that a command needs.
+/// A request that a command needs, to TresorPay in all but one case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Request {
     /// Its status.
@@ -119,6 +123,8 @@ pub enum Request {
     LookUp,
     /// Fetch the receipt.
     Receipt,
+    /// Take the personal data out, and remove the receipt: a request to this machine's disk.
+    Anonymise,
 }
 
 /// What a command comes to for its row as it stands now.
@@ -146,9 +152,10 @@ pub fn decide(action: Action, target: &Target, policy: Policy) -> Decision {
         Action::Retry => retry(target, policy, refuse),
         Action::Poll => poll(target, refuse),
         Action::ConfirmDelivery => confirm(target, policy, refuse),
-        Action::FetchReceipt => fetch_receipt(target.status, policy, refuse),
+        Action::FetchReceipt => fetch_receipt(target, policy, refuse),
         Action::ResolveEmitted => resolve_emitted(target.status, refuse),
         Action::ResolveNotEmitted => resolve_not_emitted(target.status, refuse),
+        Action::Anonymise => anonymise(target.status, refuse),
         // They are about no row; the schema sees to it.
         Action::Pause | Action::Resume => refuse("this command is about no row"),
     }
@@ -219,8 +226,11 @@ fn confirm(target: &Target, policy: Policy, refuse: impl Fn(&str) -> Decision) -
     }
 }
 
-fn fetch_receipt(status: Status, policy: Policy, refuse: impl Fn(&str) -> Decision) -> Decision {
-    match status {
+fn fetch_receipt(target: &Target, policy: Policy, refuse: impl Fn(&str) -> Decision) -> Decision {
+    match target.status {
+        Status::Paid if target.anonymised => {
+            refuse("its personal data was taken out, and a receipt holds it")
+        }
         Status::Paid if policy.fetches_receipts => Decision::Ask(Request::Receipt),
         Status::Paid => Decision::Refuse("receipts.directory is not set".to_owned()),
         Status::Pending
@@ -249,6 +259,16 @@ fn resolve_not_emitted(status: Status, refuse: impl Fn(&str) -> Decision) -> Dec
         Status::Rejected => refuse("nothing exists at TresorPay; `tresorpayd retry` sends it again"),
         Status::Pending | Status::Emitted | Status::Paid => refuse("there is no doubt about it"),
         Status::Canceled => refuse("it is finished"),
+    }
+}
+
+fn anonymise(status: Status, refuse: impl Fn(&str) -> Decision) -> Decision {
+    match status {
+        // Once more is of use: what was asked of the row since then may hold words too.
+        Status::Paid | Status::Canceled | Status::Rejected => Decision::Ask(Request::Anonymise),
+        Status::Pending | Status::Emitting | Status::Uncertain | Status::Emitted => {
+            refuse("it is not finished, and its data is still needed")
+        }
     }
 }
 
@@ -318,8 +338,20 @@ mod tests {
             let fetches =
                 decide(Action::FetchReceipt, &target(status), policy) == Decision::Ask(Request::Receipt);
             assert_eq!(fetches, status == Status::Paid, "{status}");
+            let anonymised = Target { anonymised: true, ..target(status) };
+            assert!(matches!(decide(Action::FetchReceipt, &anonymised, policy), Decision::Refuse(_)));
         }
         assert!(matches!(decide(Action::FetchReceipt, &target(Status::Paid), POLICY), Decision::Refuse(_)));
+    }
+
+    #[test]
+    fn only_what_is_finished_loses_its_personal_data() {
+        for status in Status::ALL {
+            let takes =
+                decide(Action::Anonymise, &target(status), POLICY) == Decision::Ask(Request::Anonymise);
+            let finished = matches!(status, Status::Paid | Status::Canceled | Status::Rejected);
+            assert_eq!(takes, finished, "{status}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ use call::{Called, Caller};
 pub use confirm::{Confirmation, Confirmer};
 pub use fetch::Fetched;
 use fetch::Fetcher;
+pub(crate) use receipt::remove as remove_receipt;
 
 /// The worker looks at the table this often even if nothing wakes it.
 const FALLBACK_WAKE: Duration = Duration::from_secs(60);
@@ -248,7 +249,9 @@ impl Paid {
         age: Duration,
         visit: &mut Visit,
     ) -> Result<(), StoreError> {
-        let Some(fetcher) = self.fetcher.as_ref().filter(|_| !case.has_receipt) else { return Ok(()) };
+        let Some(fetcher) = self.fetcher.as_ref().filter(|_| !case.has_receipt && !case.anonymised) else {
+            return Ok(());
+        };
         if !answers {
             visit.open = true;
             return Ok(());

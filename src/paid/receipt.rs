@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use crate::{clock::Timestamp, notice::TresorPayReference};
@@ -83,6 +83,22 @@ pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the receipt at `place` below `directory`; its end is durable. One that is gone already is removed.
+pub(crate) fn remove(directory: &Path, place: &Path) -> io::Result<()> {
+    if place.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return Err(io::Error::other("its path leads out of receipts.directory"));
+    }
+    let path = directory.join(place);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match sync_folder(path.parent().unwrap_or(directory)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes a folder and those above it, each durable in the one above.
 fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
@@ -106,8 +122,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Component;
-
     use super::*;
 
     fn placed(reference: &str) -> String {
@@ -162,5 +176,22 @@ mod tests {
         sweep(&directory).unwrap();
         assert_eq!(drafts(), 0);
         assert_eq!(fs::read(directory.join(place)).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_receipt_goes_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let (directory, place) = (dir.path().join("receipts"), Path::new("2026/11/TP1.pdf"));
+        for (id, other) in [(1, "TP1.pdf"), (2, "TP2.pdf")] {
+            let whole = Draft::open(&directory, &Path::new("2026/11").join(other), id).unwrap();
+            whole.finish(b"whole").unwrap();
+        }
+        for _ in 0..2 {
+            remove(&directory, place).unwrap();
+            assert_eq!(fs::read_dir(directory.join("2026/11")).unwrap().count(), 1);
+        }
+        remove(&directory, Path::new("2031/01/TP3.pdf")).unwrap();
+        assert!(remove(&directory, Path::new("../outbox.db")).is_err());
+        assert!(remove(&directory, Path::new("/etc/hosts")).is_err());
     }
 }

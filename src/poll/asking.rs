@@ -46,7 +46,8 @@ pub struct Asking {
 }
 
 impl Asking {
-    pub(super) fn new(api: TresorPay, pace: Pace) -> Self {
+    /// Through this gate.
+    pub fn new(api: TresorPay, pace: Pace) -> Self {
         Self { api, pace, singles_until: Mutex::new(None) }
     }
 

@@ -20,7 +20,14 @@ const PROOFS: [&str; 2] = ["says-canceled", "says-unknown"];
 
 /// Every setting that the probe can tell something of, in the order of the configuration file.
 pub(super) fn conclude(facts: &Facts) -> Vec<Advice> {
-    vec![authentication(facts), scope(facts), phones(facts), on_uncertain(facts), batch_size(facts)]
+    vec![
+        authentication(facts),
+        scope(facts),
+        phones(facts),
+        on_uncertain(facts),
+        batch_size(facts),
+        delivery(facts),
+    ]
 }
 
 fn advice(key: &'static str, value: Option<&str>, why: impl Into<String>) -> Advice {
@@ -59,13 +66,17 @@ fn phones(facts: &Facts) -> Advice {
         return advice(KEY, Some("\"send\""), "a foreign number is accepted");
     }
     if refused("phone.foreign") && accepted("phone.missing") {
-        return advice(KEY, Some("\"omit\""), "a foreign number is refused, and none is accepted");
+        return advice(
+            KEY,
+            Some("\"omit\""),
+            "a foreign number is refused, and a notice without a number is accepted",
+        );
     }
     if refused("phone.foreign") && refused("phone.missing") {
         return advice(
             KEY,
             None,
-            "neither a foreign number nor none is accepted: such a notice cannot be emitted",
+            "a foreign number is refused, and so is a notice without one: such a taxpayer cannot be billed",
         );
     }
     advice(KEY, None, format!("unknown: {}", facts.seen("phone.foreign")))
@@ -76,7 +87,9 @@ fn on_uncertain(facts: &Facts) -> Advice {
     let proves = |question| facts.found(question).is_some_and(|found| PROOFS.contains(&found));
     let repeated = facts.found("emit.repeated");
     if repeated == Some("first-notice") {
-        return advice(KEY, Some("\"resend\""), "a repeated reference is answered with the first notice");
+        let why = "a repeated reference is answered with the first notice; seen one after the other only, so keep \
+                   emit.settle_after above the longest that TresorPay may take";
+        return advice(KEY, Some("\"resend\""), why);
     }
     let cancels = [
         (
@@ -128,6 +141,21 @@ fn batch_size(facts: &Facts) -> Advice {
         (Some("answered"), None) => advice(KEY, None, format!("unknown: {}", facts.seen("batch.unknown"))),
         (Some(_), _) => advice(KEY, Some("1"), format!("no status of many: {}", facts.seen("batch.known"))),
         (None, _) => advice(KEY, None, format!("unknown: {}", facts.seen("batch.known"))),
+    }
+}
+
+fn delivery(facts: &Facts) -> Advice {
+    const KEY: &str = "confirm.delivery";
+    let seen = facts.seen("confirm.unpaid");
+    match facts.found("confirm.unpaid") {
+        Some("no-path") => advice(KEY, Some("\"never\""), format!("there is no such endpoint: {seen}")),
+        Some("accepted") => {
+            advice(KEY, None, format!("it is accepted even of what is not paid, and proves nothing: {seen}"))
+        }
+        Some(_) => {
+            advice(KEY, None, "the endpoint is there; what it answers after a payment only a payment shows")
+        }
+        None => advice(KEY, None, format!("unknown: {seen}")),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Cancels of one client reference at the end, one for each notice that it may have.
-const MAX_CANCELS: usize = 3;
+const MAX_CANCELS: usize = 4;
 
 /// A notice that may be live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,8 +41,8 @@ struct Tracked {
     client: String,
     code: String,
     references: Vec<String>,
-    /// The last emission was not answered.
-    in_doubt: bool,
+    /// Emissions of which nobody knows what they came to.
+    in_doubt: u32,
 }
 
 impl Notices {
@@ -59,12 +59,12 @@ impl Notices {
     /// An emission is about to leave.
     pub(super) fn may_exist(&mut self, client: &str, code: &str) {
         match self.find(client) {
-            Some(tracked) => tracked.in_doubt = true,
+            Some(tracked) => tracked.in_doubt += 1,
             None => self.tracked.push(Tracked {
                 client: client.to_owned(),
                 code: code.to_owned(),
                 references: Vec::new(),
-                in_doubt: true,
+                in_doubt: 1,
             }),
         }
     }
@@ -72,17 +72,17 @@ impl Notices {
     /// It was answered with this notice.
     pub(super) fn exists(&mut self, client: &str, reference: &str) {
         if let Some(tracked) = self.find(client) {
-            tracked.in_doubt = false;
+            tracked.in_doubt = tracked.in_doubt.saturating_sub(1);
             if !tracked.references.iter().any(|known| known == reference) {
                 tracked.references.push(reference.to_owned());
             }
         }
     }
 
-    /// It was refused: it made no notice.
-    pub(super) fn was_refused(&mut self, client: &str) {
+    /// It was refused, or never left: it made no notice.
+    pub(super) fn made_none(&mut self, client: &str) {
         if let Some(tracked) = self.find(client) {
-            tracked.in_doubt = false;
+            tracked.in_doubt = tracked.in_doubt.saturating_sub(1);
         }
     }
 
@@ -95,7 +95,7 @@ impl Notices {
         session.turn_to_cancels();
         let mut left = Vec::new();
         for tracked in
-            self.tracked.iter().filter(|tracked| tracked.in_doubt || !tracked.references.is_empty())
+            self.tracked.iter().filter(|tracked| tracked.in_doubt > 0 || !tracked.references.is_empty())
         {
             if let Err(why) = tracked.cancel(session, account).await {
                 left.push(Left {
@@ -112,26 +112,24 @@ impl Notices {
 impl Tracked {
     /// Until each known notice says that it is canceled, and an unanswered one is proven to be.
     async fn cancel(&self, session: &mut Session, account: &Account) -> Result<(), String> {
-        let mut doubt = self.in_doubt;
+        // A cancel may hit a known notice before one that nobody knows of: so many must be told canceled.
+        let known = u32::from(!self.references.is_empty());
+        let mut doubts = if self.in_doubt > 0 { self.in_doubt + known } else { 0 };
         let mut why = String::new();
         for _ in 0..MAX_CANCELS {
             let live = self.live(session).await;
-            if !doubt && matches!(&live, Ok(live) if live.is_empty()) {
+            if doubts == 0 && matches!(&live, Ok(live) if live.is_empty()) {
                 return Ok(());
             }
             let reply = cancel(session, "cancel", &self.client, &self.code, &account.code_structure).await;
             match verdict(&reply, &self.code, &account.code_structure) {
-                CancelVerdict::Canceled | CancelVerdict::NothingLive => {
-                    doubt = false;
-                    if self.references.is_empty() {
-                        return Ok(());
-                    }
-                }
+                CancelVerdict::Canceled => doubts = doubts.saturating_sub(1),
+                CancelVerdict::NothingLive => doubts = 0,
                 _ => why = reply.shown(),
             }
         }
         match self.live(session).await {
-            Ok(live) if live.is_empty() && !doubt => Ok(()),
+            Ok(live) if live.is_empty() && doubts == 0 => Ok(()),
             Ok(live) if live.is_empty() => {
                 Err(format!("its emission was not answered, and no cancel proves anything: {why}"))
             }

@@ -12,7 +12,7 @@ use super::{
     polls,
     session::Session,
 };
-use crate::notice::RemoteStatus;
+use crate::{notice::RemoteStatus, tresorpay::Exchange};
 
 /// A code that no application has.
 const BAD_CODE: &str = "TRESORPAYD-PROBE-UNKNOWN";
@@ -184,7 +184,10 @@ impl Desk<'_> {
         };
         match &emitted {
             Emitted::Notice(reference) => self.notices.exists(client, reference),
-            Emitted::Refused => self.notices.was_refused(client),
+            Emitted::Refused => self.notices.made_none(client),
+            Emitted::Unknown(_) if matches!(reply.exchange, Exchange::Unsent(_)) => {
+                self.notices.made_none(client);
+            }
             Emitted::Canceled(_) | Emitted::Unknown(_) => {}
         }
         (emitted, reply)

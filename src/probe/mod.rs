@@ -15,6 +15,7 @@ mod session; // one request after another
 mod tokens; // the token endpoint
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 pub use advice::Advice;
 pub use cancels::Left;
@@ -111,11 +112,15 @@ pub fn check(settings: &Settings) -> Result<(), ProbeError> {
 }
 
 /// Asks everything, cancels what it emitted, and says what it saw. At most [`MAX_REQUESTS`] requests, each with a time
-/// limit; where nobody answers, a fact is unknown and says why.
-pub async fn run(settings: &Settings, options: Options) -> Result<Findings, ProbeError> {
+/// limit; where nobody answers, a fact is unknown and says why. Told to `stop`, it asks nothing more and goes on to the cancels.
+pub async fn run(
+    settings: &Settings,
+    options: Options,
+    stop: CancellationToken,
+) -> Result<Findings, ProbeError> {
     check(settings)?;
     let account = account(settings, Some(options))?;
-    let mut session = Session::new(settings)?;
+    let mut session = Session::new(settings, stop)?;
     let started_at = crate::clock::Timestamp::now();
     let prefix = format!("PROBE-{}-{:04x}", started_at.to_chrono().format("%Y%m%d%H%M%S"), fastrand::u16(..));
     let mut facts = facts::Facts::default();

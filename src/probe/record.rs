@@ -54,7 +54,9 @@ impl Recorded {
 /// Why a request has no answer.
 pub(super) fn failure(exchange: &Exchange) -> String {
     match exchange {
-        Exchange::Unsent(Unsent::Unreachable(why) | Unsent::NoToken(why)) => format!("it never left: {why}"),
+        Exchange::Unsent(Unsent::Unreachable(why)) => format!("it never left: {why}"),
+        // Said of what the session did not ask at all.
+        Exchange::Unsent(Unsent::NoToken(why)) => why.clone(),
         Exchange::Unsent(Unsent::Certificate(code, why)) => {
             format!("it never left: {}: {why}", code.as_str())
         }

@@ -10,6 +10,7 @@ use reqwest::{
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
@@ -57,11 +58,12 @@ pub(super) struct Session {
     asked: usize,
     reserved: usize,
     silent: u32,
+    stop: Option<CancellationToken>,
     record: Vec<Recorded>,
 }
 
 impl Session {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ProbeError> {
+    pub(super) fn new(settings: &Settings, stop: CancellationToken) -> Result<Self, ProbeError> {
         let options = HttpOptions::new(settings, 1);
         let http =
             http_client(&HttpOptions { request_timeout: options.request_timeout.min(LIMIT), ..options })?;
@@ -86,6 +88,7 @@ impl Session {
             asked: 0,
             reserved: FOR_CANCELS,
             silent: 0,
+            stop: Some(stop),
             record: Vec::new(),
         })
     }
@@ -102,9 +105,9 @@ impl Session {
         self.record
     }
 
-    /// What is left is canceled even by a platform that was silent before.
+    /// What is left is canceled even by a platform that was silent before, and when the probe was told to stop.
     pub(super) fn turn_to_cancels(&mut self) {
-        (self.reserved, self.silent) = (0, 0);
+        (self.reserved, self.silent, self.stop) = (0, 0, None);
     }
 
     /// From now on requests carry this token, asked for in this form.
@@ -153,10 +156,8 @@ impl Session {
     ) -> Reply {
         let reply = self.once(question, &method, path, body.as_ref()).await;
         match &reply.exchange {
-            Exchange::Answered(Answer { status: 401, .. }) => {
-                if self.renew(question).await {
-                    return self.once(question, &method, path, body.as_ref()).await;
-                }
+            Exchange::Answered(Answer { status: 401, .. }) if self.renew(question).await => {
+                return self.once(question, &method, path, body.as_ref()).await;
             }
             // Surely not carried out.
             Exchange::Answered(Answer { status: 429, retry_after, .. }) => {
@@ -207,6 +208,9 @@ impl Session {
         sent: Option<Value>,
         request: RequestBuilder,
     ) -> Reply {
+        if self.stop.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            return Reply::unasked("not asked: interrupted".to_owned());
+        }
         if self.silent >= MAX_SILENT {
             return Reply::unasked(format!("not asked: {MAX_SILENT} requests in a row were not answered"));
         }

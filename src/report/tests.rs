@@ -34,7 +34,9 @@ fn history(reference: &str, net_total: i64, steps: Vec<Step>) -> History {
 
 fn report(histories: &[History], from: &str, to: &str, now: &str) -> Report {
     let mut ledger = Ledger::new(Period::new(date(from), date(to)).unwrap(), at(now));
-    histories.iter().for_each(|history| ledger.add(history).unwrap());
+    for history in histories {
+        ledger.add(history).unwrap();
+    }
     ledger.finish("production".to_owned()).unwrap()
 }
 
@@ -44,6 +46,7 @@ fn sum(count: i64, amount: i128) -> Sum {
 
 /// The example of docs/report.md.
 #[test]
+#[allow(clippy::many_single_char_names, reason = "the notices' names in the example")]
 fn october_stays_and_november_shows_what_was_corrected() {
     let emitted = |when| step(when, Some(Status::Emitting), Status::Emitted);
     let canceled = |when, from| step(when, Some(from), Status::Canceled);

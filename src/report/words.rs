@@ -106,11 +106,16 @@ pub(super) fn standing(report: &Report, lang: Lang) -> String {
     }
 }
 
-/// Said of every environment that brings no revenue.
+/// Said of every environment but production: its figures are no revenue, or nobody knows.
 pub(super) fn not_production(environment: &str, lang: Lang) -> Option<String> {
-    (environment != "production").then(|| match lang {
-        Lang::En => format!("Environment “{environment}”: no real revenue."),
-        Lang::Fr => format!("Environnement « {environment} » : aucune recette réelle."),
+    let (en, fr) = match environment {
+        "production" => return None,
+        "sandbox" => ("no real revenue", "aucune recette réelle"),
+        _ => ("not at TresorPay’s own addresses", "hors des adresses propres à TresorPay"),
+    };
+    Some(match lang {
+        Lang::En => format!("Environment “{environment}”: {en}."),
+        Lang::Fr => format!("Environnement « {environment} » : {fr}."),
     })
 }
 

@@ -52,7 +52,7 @@ pub fn parse_amount(text: &str) -> Result<i64, AmountError> {
 }
 
 /// Without what spreadsheets and web pages put around a value.
-pub(super) fn trimmed(text: &str) -> &str {
+pub fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}'))
 }
 
@@ -61,7 +61,7 @@ fn without_currency(text: &str) -> &str {
         let at = if at_end { text.len().checked_sub(name.len())? } else { name.len() };
         let (start, end) = text.split_at_checked(at)?;
         let (rest, unit) = if at_end { (start, end) } else { (end, start) };
-        unit.eq_ignore_ascii_case(name).then(|| rest.len())
+        unit.eq_ignore_ascii_case(name).then_some(rest.len())
     };
     for name in CURRENCY {
         if let Some(left) = cut(text, name, true) {

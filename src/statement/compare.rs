@@ -250,7 +250,7 @@ impl Comparison {
     pub fn line(&mut self, line: ReadLine, row: Option<(Payment, bool)>) {
         match line {
             ReadLine::Payment { line, reference, amount, date } => {
-                self.payment(line, reference, amount, date, row);
+                self.payment(line, &reference, amount, date, row);
             }
             ReadLine::Total { line, amount } => self.result.own_total = Some((line, amount)),
             ReadLine::PassedOver => self.result.passed_over += 1,
@@ -278,7 +278,7 @@ impl Comparison {
     fn payment(
         &mut self,
         line: u64,
-        reference: String,
+        reference: &str,
         amount: i64,
         date: Option<NaiveDate>,
         row: Option<(Payment, bool)>,
@@ -291,11 +291,11 @@ impl Comparison {
         let row = row.map(|(row, _)| row);
         let first = match &row {
             Some(row) => *self.rows.entry(row.id).or_insert(line),
-            None => *self.strangers.entry(reference.clone()).or_insert(line),
+            None => *self.strangers.entry(reference.to_owned()).or_insert(line),
         };
         let finding = |kind| Finding {
             line: Some(line),
-            reference: Some(reference.clone()),
+            reference: Some(reference.to_owned()),
             row: row.clone(),
             amount: Some(amount),
             date,
@@ -513,7 +513,9 @@ mod tests {
                 };
                 comparison.line(said, known);
             }
-            rows.into_iter().for_each(|row| comparison.outbox(row));
+            for row in rows {
+                comparison.outbox(row);
+            }
             let result = comparison.finish();
             prop_assert_eq!(result.bridge.reached(), result.bridge.statement.amount);
         }

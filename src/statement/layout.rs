@@ -146,7 +146,7 @@ impl Layout {
             let mut records = Records::new(open()?.take(HEAD), separator);
             for _ in 0..HEADER_WITHIN {
                 // What is wrong with a record is told when the file is read.
-                let Ok(Some(record)) = records.next() else { break };
+                let Ok(Some(record)) = records.read() else { break };
                 let candidate = Candidate::of(record, separator, wanted, given);
                 if best.as_ref().is_none_or(|best| candidate.score > best.score) {
                     best = Some(candidate);
@@ -266,8 +266,8 @@ fn fitting(column: &Wanted, names: &[String], plain_names: &[String], given: &Gi
             Some(_) | None => Vec::new(),
         };
     }
-    let fits = |name: &&str| at(&|place| plain_names[place] == **name);
-    column.names.iter().map(|name| fits(&name)).find(|places| !places.is_empty()).unwrap_or_default()
+    let fits = |name: &str| at(&|place| plain_names[place] == name);
+    column.names.iter().map(|name| fits(name)).find(|places| !places.is_empty()).unwrap_or_default()
 }
 
 /// The line that came nearest is shown unless it has digits: then it may be somebody's data.

@@ -9,7 +9,7 @@ use super::{
     amount::{AmountError, parse_amount, trimmed},
     date::{DateError, DateForm, parse_date},
     layout::{Given, Layout, LayoutError, Wanted, plain},
-    records::{Record, RecordError, Records},
+    records::{MAX_RECORD, Record, RecordError, Records},
     text::{Encoding, TextError, TextFile, Utf8Reader},
 };
 
@@ -240,6 +240,8 @@ pub struct Lines<'a> {
     read: u64,
     form: Option<DateForm>,
     mixed: bool,
+    /// Beyond the statement's own total come notes of who made it.
+    after_total: bool,
 }
 
 /// Opens a statement and finds out how it is written.
@@ -252,10 +254,8 @@ pub fn open(
     let mut file = TextFile::open(path, encoding)?;
     let (encoding, size) = (file.encoding(), file.size());
     let digest = file.digest()?;
-    let mut again = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file.reader()?, super::records::MAX_RECORD as u64), &mut again)
-        .or_else(|error| if again.is_empty() { Err(error) } else { Ok(again.len()) })?;
-    let layout = Layout::find(|| Ok(again.as_slice()), &WANTED, given, separator)??;
+    let head = file.head(MAX_RECORD as u64)?;
+    let layout = Layout::find(|| Ok(head.as_slice()), &WANTED, given, separator)??;
     Ok((file, Understood { encoding, layout, digest, size }))
 }
 
@@ -264,9 +264,9 @@ impl<'a> Lines<'a> {
     pub fn of(file: &'a mut TextFile, layout: &Layout) -> Result<Self, StatementError> {
         let mut records = Records::new(file.reader()?, layout.separator);
         if let Some(header) = layout.header_line {
-            while records.next()?.is_some_and(|record| record.line < header) {}
+            while records.read()?.is_some_and(|record| record.line < header) {}
         }
-        Ok(Self { records, layout: layout.clone(), read: 0, form: None, mixed: false })
+        Ok(Self { records, layout: layout.clone(), read: 0, form: None, mixed: false, after_total: false })
     }
 
     /// The order in which dates are written, of the first; and whether others are written otherwise.
@@ -275,13 +275,14 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<ReadLine>, StatementError> {
-        let Some(record) = self.records.next()? else { return Ok(None) };
+    pub fn read(&mut self) -> Result<Option<ReadLine>, StatementError> {
+        let Some(record) = self.records.read()? else { return Ok(None) };
         self.read += 1;
         if self.read > MAX_LINES {
             return Err(StatementError::TooMany(record.line));
         }
-        let (line, form) = read(&self.layout, record);
+        let (line, form) = read(&self.layout, record, self.after_total);
+        self.after_total |= matches!(line, ReadLine::Total { .. });
         if let Some(form) = form {
             self.mixed |= *self.form.get_or_insert(form) != form;
         }
@@ -289,7 +290,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn read(layout: &Layout, record: Record<'_>) -> (ReadLine, Option<DateForm>) {
+fn read(layout: &Layout, record: Record<'_>, after_total: bool) -> (ReadLine, Option<DateForm>) {
     let line = record.line;
     let cell = |key: &str| layout.place(key).map(|place| trimmed(record.get(place)));
     let reference = cell("reference").unwrap_or_default().trim_start_matches('\'');
@@ -301,7 +302,7 @@ fn read(layout: &Layout, record: Record<'_>) -> (ReadLine, Option<DateForm>) {
             Err(_) => (ReadLine::PassedOver, None),
         };
     }
-    if reference.is_empty() && amount.is_empty() && date.unwrap_or_default().is_empty() {
+    if (reference.is_empty() || after_total) && amount.is_empty() && date.unwrap_or_default().is_empty() {
         return (ReadLine::PassedOver, None);
     }
     let unreadable = |key: &str, why: Trouble| {
@@ -343,7 +344,7 @@ mod tests {
         let (mut file, understood) = open(file.path(), &Given::default(), None, None).unwrap();
         let mut lines = Lines::of(&mut file, &understood.layout).unwrap();
         let mut all = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.read().unwrap() {
             all.push(line);
         }
         all
@@ -365,7 +366,7 @@ mod tests {
         assert_eq!(all[0], ReadLine::Payment { line: 4, reference: "A-1".into(), amount: 1000, date });
         assert_eq!(all[1], ReadLine::PassedOver);
         assert_eq!(all[2], ReadLine::Total { line: 6, amount: 1000 });
-        assert_eq!(columns(&all[3]), "Montant");
+        assert_eq!(all[3], ReadLine::PassedOver, "a note below the total");
     }
 
     #[test]

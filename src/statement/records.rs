@@ -129,7 +129,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The next one; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, RecordError> {
+    pub fn read(&mut self) -> Result<Option<Record<'_>>, RecordError> {
         if !self.skip_blank_lines()? {
             return Ok(None);
         }
@@ -216,7 +216,7 @@ mod tests {
         }
         let mut records = Records::new(Pieces(text, piece), b';');
         let mut all = Vec::new();
-        while let Some(record) = records.next()? {
+        while let Some(record) = records.read()? {
             all.push((record.line, record.fields().map(str::to_owned).collect()));
         }
         Ok(all)

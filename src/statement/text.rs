@@ -114,6 +114,15 @@ impl TextFile {
         Ok(Utf8Reader::new(&self.file, self.encoding))
     }
 
+    /// At most so many bytes of the content's beginning. What is wrong after the first of them is told when it is read.
+    pub fn head(&mut self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        match self.reader()?.take(limit).read_to_end(&mut head) {
+            Err(error) if head.is_empty() => Err(error),
+            Ok(_) | Err(_) => Ok(head),
+        }
+    }
+
     /// SHA-256 of the bytes, in hexadecimal: which file a result is about.
     pub fn digest(&mut self) -> io::Result<String> {
         self.file.rewind()?;
@@ -195,6 +204,7 @@ pub struct Utf8Reader<R> {
     end: usize,
     over: bool,
     done: bool,
+    malformed: bool,
 }
 
 impl<R: Read> Utf8Reader<R> {
@@ -202,7 +212,16 @@ impl<R: Read> Utf8Reader<R> {
     pub fn new(input: R, encoding: Encoding) -> Self {
         debug_assert!([UTF_8, UTF_16LE, UTF_16BE].contains(&encoding.of) || !encoding.marked);
         let decoder = encoding.of.new_decoder_with_bom_removal();
-        Self { input, decoder, raw: vec![0; CHUNK], start: 0, end: 0, over: false, done: false }
+        Self {
+            input,
+            decoder,
+            raw: vec![0; CHUNK],
+            start: 0,
+            end: 0,
+            over: false,
+            done: false,
+            malformed: false,
+        }
     }
 }
 
@@ -210,6 +229,10 @@ impl<R: Read> Read for Utf8Reader<R> {
     /// `buffer` must have room for a character.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while !self.done {
+            if self.malformed {
+                let why = "bytes that are no text in this file's encoding";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             if self.start == self.end && !self.over {
                 (self.start, self.end) = (0, self.input.read(&mut self.raw)?);
                 self.over = self.end == 0;
@@ -220,9 +243,12 @@ impl<R: Read> Read for Utf8Reader<R> {
             self.start += read;
             self.done = self.over && result == DecoderResult::InputEmpty;
             match result {
+                // First what came before, so that the line is known.
                 DecoderResult::Malformed(..) => {
-                    let why = "bytes that are no text in this file's encoding";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                    self.malformed = true;
+                    if written > 0 {
+                        return Ok(written);
+                    }
                 }
                 DecoderResult::OutputFull if written == 0 => {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, "the buffer is too small"));

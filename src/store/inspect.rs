@@ -21,7 +21,7 @@ pub use super::{MarkState, SchemaState, examine::wanted_version, lease::lock_fil
 pub use figures::{Figures, Happened, Moved};
 pub use file::{DaemonState, FileState, daemon_state, usable_folder};
 pub use health::foreign_mark;
-pub(super) use health::quick_faults;
+pub(super) use health::{faults, quick_faults};
 pub use life::Life;
 pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
@@ -86,6 +86,11 @@ impl Inspect {
             }
         }
         Ok(())
+    }
+
+    /// Where it reads.
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// Several queries that see the same moment. Held briefly: it keeps the WAL from being taken over.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::StoreError;
+use super::{StoreError, owner::hand_over};
 
 /// How often a held lock is looked at again, and how long between.
 const LOOKS: u32 = 10;
@@ -38,6 +38,7 @@ impl Lease {
             .mode(0o640)
             .open(&path)
             .map_err(folder)?;
+        hand_over(&file, &path).map_err(folder)?;
         match try_lock_briefly(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

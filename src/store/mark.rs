@@ -17,7 +17,7 @@ use std::{
 
 use sqlx::SqliteConnection;
 
-use super::{StoreError, queue::last_attempt};
+use super::{StoreError, owner::hand_over, queue::last_attempt};
 
 /// First word of the file.
 const MAGIC: &str = "tresorpayd-mark-1";
@@ -167,6 +167,7 @@ impl Mark {
             .mode(0o640)
             .open(path)
             .map_err(failed)?;
+        hand_over(&file, path).map_err(failed)?;
         let mark = Self {
             file: Arc::new(file),
             path: path.into(),

@@ -1,7 +1,9 @@
 //! All SQL. Reads go through a small pool, every write through the one writer and its group commit.
 
 mod add;
+mod adopt;
 mod ask;
+mod backup;
 mod cancel;
 mod command;
 mod confirm;
@@ -15,6 +17,7 @@ pub mod inspect;
 mod lease;
 mod mark;
 mod open;
+mod owner;
 mod paid;
 mod poll;
 mod queue;
@@ -24,13 +27,16 @@ mod recovery;
 mod replace;
 mod resolve;
 mod restore;
+mod retention;
 mod sharing;
 mod turn;
 mod wait;
 mod writer;
 
 pub use add::{Added, Batch, NewRow, Refusal};
+pub use adopt::{AdoptError, Adoptee, Adopter, Known, Rules};
 pub use ask::{Asked, Asker, Candidate, Request as CommandRequest};
+pub use backup::{BackupError, Copied, back_up};
 pub use cancel::{AfterCancel, CancelRecord, CancelStart, DoubtNote};
 pub use command::{CANCEL_SENT, Drift, Ended, Ending, OpenCommand, Wanted};
 pub use confirm::{ConfirmCase, ConfirmRecord, ConfirmStart};
@@ -53,10 +59,11 @@ pub use reconcile::{
 };
 pub use resolve::{Evidence, Settled};
 pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
+pub use retention::{Anonymise, PersonalRow, Removal, TakeCards};
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
 pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;
-pub use writer::Writer;
+pub use writer::{MAX_VACUUM, Writer};
 
 /// Rows for a statement that takes them by `json_each`.
 fn json<T: serde::Serialize + ?Sized>(rows: &T) -> Result<String, sqlx::Error> {

@@ -100,7 +100,24 @@ pub async fn migrate_only(path: &Path, binding: &Binding) -> Result<(), StoreErr
     let _lease = Lease::take(path)?;
     admit(path, None, binding).await?;
     create_file(path)?;
-    prepare(&daemon_options(path), path, binding).await?.close().await?;
+    let conn = prepare(&daemon_options(path), path, binding).await?;
+    close_and_leave_wal(conn, path).await
+}
+
+/// Closes the last connection that writes; `-wal` and `-shm` stay, and stay the daemon's.
+///
+/// SQLite removes them when the last connection is closed, and whoever comes next makes them anew as its own: an
+/// application that only reads, say. In a folder with the sticky bit the kernel (`fs.protected_regular`) then keeps the
+/// daemon from opening them. A connection that only reads removes nothing, so one is there until the other is closed.
+pub(super) async fn close_and_leave_wal(conn: SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let keeper = async {
+        let mut keeper = SqliteConnection::connect_with(&base_options(path).read_only(true)).await?;
+        sqlx::query("SELECT count(*) FROM sqlite_master").execute(&mut keeper).await?;
+        Ok::<_, sqlx::Error>(keeper)
+    };
+    let keeper = keeper.await;
+    conn.close().await?;
+    keeper?.close().await?;
     Ok(())
 }
 
@@ -185,6 +202,8 @@ pub(super) fn daemon_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .pragma("temp_store", "memory")
+        // What is moved or deleted leaves no copy in the pages that it was in: retention rests on it.
+        .pragma("secure_delete", "on")
         .collation(GUARD, str::cmp)
         .thread_name(|_| "sqlite-writer".to_owned())
 }

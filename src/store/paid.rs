@@ -92,7 +92,7 @@ const RECORD: &str = "
 const KEEP: &str = "
     UPDATE outbox SET receipt_path = ?2,
         last_error = CASE WHEN last_error LIKE 'receipt\\_failed:%' ESCAPE '\\' THEN NULL ELSE last_error END
-    WHERE id = ?1";
+    WHERE id = ?1 AND anonymised_at IS NULL";
 
 /// Which callbacks may be called while TresorPay does not answer.
 #[derive(Debug, Clone, Copy)]

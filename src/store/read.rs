@@ -6,8 +6,8 @@ use sqlx::SqlitePool;
 
 use super::{
     Callable, CancelCase, ConfirmCase, DueNotice, FinishedPage, HintedRow, NextDue, OpenCommand, Overdue,
-    PaidCase, Place, Reconciliation, SecondNotice, StoreError, Wait, command, confirm, doubt, evidence, paid,
-    poll, queue, reconcile, resolve, wait,
+    PaidCase, PersonalRow, Place, Reconciliation, SecondNotice, StoreError, Wait, command, confirm, doubt,
+    evidence, paid, poll, queue, reconcile, resolve, retention, wait,
 };
 use crate::{clock::Timestamp, notice::TresorPayReference};
 
@@ -170,6 +170,26 @@ impl Reads {
     /// What should have been asked about or carried out before `before`.
     pub async fn overdue(&self, before: Timestamp) -> Result<Overdue, StoreError> {
         reconcile::overdue(&self.pool, before).await
+    }
+
+    /// Up to `limit` rows that have their personal data still, were finished before `before` and come after this place.
+    pub async fn personal_rows(
+        &self,
+        after: (&str, i64),
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PersonalRow>, StoreError> {
+        retention::due(&self.pool, after, before, limit).await
+    }
+
+    /// A row, if it is finished, as the removal of its personal data needs it.
+    pub async fn personal_row(&self, outbox_id: i64) -> Result<Option<PersonalRow>, StoreError> {
+        retention::one(&self.pool, outbox_id).await
+    }
+
+    /// `outbox.id` of up to `limit` rows beyond `after` that are at TresorPay and have a card number still.
+    pub async fn card_rows(&self, after: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
+        retention::cards(&self.pool, after, limit).await
     }
 
     /// The pool, for a connection of one's own.

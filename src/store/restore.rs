@@ -13,7 +13,10 @@ use super::{
     examine::{Examined, damage_at, look, standing},
     inspect::quick_faults,
     mark::{Mark, MarkState, Standing, compare},
-    open::{admit, base_options, check_folder, create_file, daemon_options, is_there, prepare, random_id},
+    open::{
+        admit, base_options, check_folder, close_and_leave_wal, create_file, daemon_options, is_there,
+        prepare, random_id,
+    },
     recovery::CLOSE_ATTEMPTS,
 };
 use crate::{clock::Timestamp, notice::Source, tresorpay::ErrorCode};
@@ -101,9 +104,9 @@ impl Restore {
         let accepted = put_in_doubt(&mut conn).await?;
         let standing = Standing::read(&mut conn).await?;
         Mark::open(&self.mark, &standing)?;
-        // So that no -wal of it lies about.
+        // So that nothing of it lies about in a -wal.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await?;
-        conn.close().await?;
+        close_and_leave_wal(conn, &self.path).await?;
         Ok(accepted)
     }
 }

@@ -15,12 +15,16 @@ mod tests;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     Guard, StoreError,
     error::is_passing,
     mark::Mark,
+    open::close_and_leave_wal,
     sharing::{Pause, Sharing},
     turn::Bracket,
 };
@@ -30,6 +34,7 @@ pub(super) use operation::{Answered, Operation};
 use refused::Waiting;
 use trouble::Trouble;
 pub(super) use unseen::open_attempt;
+pub use wal::MAX_VACUUM;
 pub(crate) use wal::TOLD_SHARE;
 use wal::Wal;
 use write::{EmitTurn, Reply, Write, attempts, fail, give_up};
@@ -38,6 +43,13 @@ use write::{EmitTurn, Reply, Write, attempts, fail, give_up};
 const QUEUE: usize = 64;
 /// The mark's fsync may trail its writes by this much.
 const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// What is done between commits, for nobody's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upkeep {
+    EmptyWal,
+    Vacuum,
+}
 
 /// The file that a writer writes, and how.
 pub(super) struct WriterFile {
@@ -95,21 +107,34 @@ impl WriterTask {
         }
     }
 
-    async fn run(mut self, inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
-        let ended = self.work(inbox).await;
+    async fn run(
+        mut self,
+        inbox: mpsc::Receiver<Write>,
+        upkeep: mpsc::Receiver<(Upkeep, oneshot::Sender<bool>)>,
+    ) -> Result<(), StoreError> {
+        let ended = self.work(inbox, upkeep).await;
         if ended.is_err() {
             self.waiting.tell_unrecorded();
         }
         ended
     }
 
-    async fn work(&mut self, mut inbox: mpsc::Receiver<Write>) -> Result<(), StoreError> {
+    async fn work(
+        &mut self,
+        mut inbox: mpsc::Receiver<Write>,
+        mut asked: mpsc::Receiver<(Upkeep, oneshot::Sender<bool>)>,
+    ) -> Result<(), StoreError> {
         let mut group = Vec::new();
         loop {
             let sync_at = self.mark_synced + MARK_SYNC_EVERY;
             let (waiting_due, relieve_at) = (self.waiting.due(), self.wal.relieve_at());
             let received = tokio::select! {
                 received = inbox.recv_many(&mut group, QUEUE) => received,
+                Some((upkeep, reply)) = asked.recv() => {
+                    // The caller may have gone.
+                    let _ = reply.send(self.keep_up(upkeep).await);
+                    continue;
+                }
                 () = tokio::time::sleep_until(sync_at), if self.mark_dirty => {
                     self.sync_mark().await;
                     self.count_up().await;
@@ -150,7 +175,7 @@ impl WriterTask {
             if let Err(error) = emptied {
                 tracing::warn!(%error, "the WAL could not be written back; the next start does it");
             }
-            conn.close().await?;
+            close_and_leave_wal(conn, &self.file.path).await?;
         }
         Ok(())
     }
@@ -166,6 +191,30 @@ impl WriterTask {
             }
         }
         group
+    }
+
+    /// Whether it was done.
+    async fn keep_up(&mut self, upkeep: Upkeep) -> bool {
+        let done = match self.connection().await {
+            Ok(_) => match &mut self.conn {
+                Some(conn) => match upkeep {
+                    Upkeep::EmptyWal => self.wal.empty(conn).await,
+                    Upkeep::Vacuum => self.wal.vacuum(conn).await,
+                }
+                .map_err(StoreError::from),
+                None => Ok(false),
+            },
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(done) => done,
+            Err(error) if error.is_locked() => false,
+            Err(error) => {
+                tracing::debug!(%error, ?upkeep, "the database could not be tidied up; it is tried again");
+                self.drop_connection().await;
+                false
+            }
+        }
     }
 
     async fn relieve_wal(&mut self) {

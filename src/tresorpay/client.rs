@@ -11,7 +11,7 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE},
     redirect,
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     auth::{AccessToken, Auth},
-    notice::{Notice, RemoteStatus, TresorPayReference},
+    notice::{Amount, Notice, RemoteStatus, TresorPayReference},
     settings::{OtherPhoneNumbers, Settings, is_loopback},
 };
 
@@ -133,6 +133,8 @@ pub struct StatusReport {
     pub provider: Option<String>,
     /// When, as TresorPay writes it: a local date-time without offset.
     pub pay_date: Option<String>,
+    /// What it is over, where TresorPay tells, which its documentation does not promise.
+    pub amount: Option<Amount>,
 }
 
 /// Why a status request told nothing.
@@ -364,7 +366,23 @@ fn report(answer: StatusAnswer) -> Option<StatusReport> {
         },
         provider: answer.provider.map(|text| kept(&text)),
         pay_date: answer.pay_date.map(|text| kept(&text)),
+        amount: answer.net_total.or(answer.amount).as_ref().and_then(whole),
     })
+}
+
+/// A whole amount, as a number or as text.
+fn whole(value: &Value) -> Option<Amount> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let whole = match text.trim().split_once('.') {
+        Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
+        Some(_) => return None,
+        None => text.trim(),
+    };
+    whole.parse().ok().map(Amount)
 }
 
 /// Longest provider or date that is kept, in characters.

@@ -173,5 +173,9 @@ pub(super) struct StatusAnswer {
     pub(super) reference: Option<String>,
     pub(super) provider: Option<String>,
     pub(super) pay_date: Option<String>,
+    /// Not documented; believed where it is there.
+    pub(super) net_total: Option<serde_json::Value>,
+    /// The same by another name.
+    pub(super) amount: Option<serde_json::Value>,
     pub(super) status: Option<String>,
 }

@@ -196,6 +196,11 @@ impl Bench {
         SqliteConnectOptions::new().filename(self.database()).busy_timeout(Duration::from_secs(5))
     }
 
+    /// As an application does.
+    pub(crate) async fn run_sql(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&mut self.application().await).await.unwrap();
+    }
+
     /// The one number that `sql` gives.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         let row: (i64,) = sqlx::query_as(sql).fetch_one(&mut self.application().await).await.unwrap();

@@ -40,7 +40,7 @@ fn unit(properties: &[(&str, &str)], source: &str) -> String {
         all.retain(|(known, _)| known != key);
         all.push((key, value));
     }
-    let lines: String = all.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let lines = all.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("\n");
     format!(
         "for word; do case \"$word\" in show) echo '{lines}'; exit;; cat) echo '{source}'; exit;; esac; done"
     )
@@ -83,11 +83,10 @@ async fn what_systemd_says_of_the_service() {
     assert!(found(&elsewhere, "daemon").1.contains("though the service runs (pid 1)"), "{elsewhere:#}");
     let absent = of(&[("LoadState", "not-found")], "", 0);
     assert_eq!(found(&absent, "systemd").0, "skip");
-    let nobody =
-        of(&[("User", "no-such-user")], "", if rustix::process::geteuid().is_root() { 1 } else { 0 });
+    let nobody = of(&[("User", "no-such-user")], "", i32::from(rustix::process::geteuid().is_root()));
     assert!(found(&nobody, "user").1.contains("no-such-user"), "{nobody:#}");
-    let dead = with_systemctl(&bench, "echo 'System has not been booted with systemd.' >&2; exit 1", 0);
-    assert_eq!(found(&dead, "systemd"), ("skip", "not asked: System has not been booted with systemd"));
+    let not_booted = with_systemctl(&bench, "echo 'System has not been booted with systemd.' >&2; exit 1", 0);
+    assert_eq!(found(&not_booted, "systemd"), ("skip", "not asked: System has not been booted with systemd"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

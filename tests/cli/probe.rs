@@ -84,12 +84,13 @@ const DEFAULT_FOUND: [(&str, &str); 11] = [
     ("cancel.unknown", "says-unknown"),
     ("emit.after_cancel", "new-notice"),
 ];
-const DEFAULT_ADVISED: [(&str, &str); 5] = [
+const DEFAULT_ADVISED: [(&str, &str); 6] = [
     ("auth.client_authentication", "\"body\""),
     ("auth.scope", ""),
     ("notice.other_phone_numbers", "\"omit\""),
     ("emit.on_uncertain", "\"cancel\""),
     ("poll.batch_size", "100"),
+    ("confirm.delivery", ""),
 ];
 const HOLD: &[(&str, &str)] = &[("emit.on_uncertain", "\"hold\"")];
 
@@ -165,6 +166,12 @@ fn forms() -> Vec<Case> {
             |config| config.faults.push(Rule::always(Operation::Batch, Fault::NoEndpoint)),
             &[("batch.known", "no-path"), ("batch.unknown", "unknown")],
             &[("poll.batch_size", "1")],
+        ),
+        case(
+            "no confirmation",
+            |config| config.faults.push(Rule::always(Operation::Verify, Fault::NoEndpoint)),
+            &[("confirm.unpaid", "no-path")],
+            &[("confirm.delivery", "\"never\"")],
         ),
         case(
             "an unknown reference spoils a batch",

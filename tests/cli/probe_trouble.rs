@@ -3,6 +3,7 @@
 
 use std::{
     os::unix::fs::PermissionsExt,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -150,4 +151,23 @@ async fn a_token_that_runs_out_is_renewed() {
     let findings = bench.run(&["probe", "--yes", "--json"]).exits(0).json();
     assert_eq!(fact(&findings, "emit.after_cancel"), "new-notice", "{findings:#}");
     assert!(bench.sim.counters().requests(Operation::Token) > 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_probe_cancels_what_it_emitted() {
+    let bench = Bench::bare().await;
+    bench.configure(&[("api.requests_per_second", "5")]);
+    let mut command = bench.command(&["probe", "--yes", "--json"]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while bench.sim.ledger().notices.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing is emitted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(seen(&findings, "emit.bad_code"), "not asked: interrupted", "{findings:#}");
+    assert_eq!((live(&bench), &findings["left"]), (Vec::new(), &serde_json::json!([])), "{findings:#}");
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 const STATUSES: [&str; 7] = ["PENDING", "EMITTING", "UNCERTAIN", "REJECTED", "EMITTED", "PAID", "CANCELED"];
-const ACTIONS: [&str; 7] = [
+const ACTIONS: [&str; 8] = [
     "cancel",
     "retry",
     "poll",
@@ -20,14 +20,16 @@ const ACTIONS: [&str; 7] = [
     "fetch-receipt",
     "resolve-emitted",
     "resolve-not-emitted",
+    "anonymise",
 ];
 
 /// The outcome of each action, in the order of [`ACTIONS`], by status; and what the row becomes. `=`: what it was.
-const TABLE: [(&str, [(&str, &str); 7]); 7] = [
+const TABLE: [(&str, [(&str, &str); 8]); 7] = [
     (
         "PENDING",
         [
             ("done", "CANCELED"),
+            ("refused", "="),
             ("refused", "="),
             ("refused", "="),
             ("refused", "="),
@@ -47,6 +49,7 @@ const TABLE: [(&str, [(&str, &str); 7]); 7] = [
             ("refused", "EMITTED"),
             ("refused", "EMITTED"),
             ("refused", "EMITTED"),
+            ("refused", "EMITTED"),
         ],
     ),
     (
@@ -59,6 +62,7 @@ const TABLE: [(&str, [(&str, &str); 7]); 7] = [
             ("refused", "="),
             ("done", "EMITTED"),
             ("done", "EMITTED"),
+            ("refused", "="),
         ],
     ),
     (
@@ -71,6 +75,7 @@ const TABLE: [(&str, [(&str, &str); 7]); 7] = [
             ("refused", "="),
             ("refused", "="),
             ("refused", "="),
+            ("done", "="),
         ],
     ),
     (
@@ -79,6 +84,7 @@ const TABLE: [(&str, [(&str, &str); 7]); 7] = [
             ("done", "CANCELED"),
             ("refused", "="),
             ("done", "="),
+            ("refused", "="),
             ("refused", "="),
             ("refused", "="),
             ("refused", "="),
@@ -95,6 +101,7 @@ const TABLE: [(&str, [(&str, &str); 7]); 7] = [
             ("refused", "="),
             ("refused", "="),
             ("refused", "="),
+            ("done", "="),
         ],
     ),
     (
@@ -107,6 +114,7 @@ const TABLE: [(&str, [(&str, &str); 7]); 7] = [
             ("refused", "="),
             ("refused", "="),
             ("refused", "="),
+            ("done", "="),
         ],
     ),
 ];
@@ -144,20 +152,20 @@ async fn prepare(world: &World, app: &mut Application) {
     let (last, first): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(status, _)| *status == "EMITTING");
     let rows = |rows: Vec<(&str, NewRow)>| rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
     app.insert(&rows(first)).await;
-    until("all but the last are answered", async || app.count("EMITTED").await == 21).await;
+    until("all but the last are answered", async || app.count("EMITTED").await == 24).await;
     for action in ACTIONS {
         world.sim.pay(&reference("PAID", action), None).unwrap();
         world.sim.cancel(&reference("CANCELED", action)).unwrap();
     }
     until("payments and cancels are seen", async || {
-        app.count("PAID").await == 7 && app.count("CANCELED").await == 7
+        app.count("PAID").await == 8 && app.count("CANCELED").await == 8
     })
     .await;
     app.run("UPDATE outbox SET code_client = NULL WHERE reference = 'REJECTED-retry'").await.unwrap();
     app.insert(&rows(last)).await;
-    until("the last are under way", async || app.count("EMITTING").await == 7).await;
+    until("the last are under way", async || app.count("EMITTING").await == 8).await;
     for status in STATUSES {
-        assert_eq!(app.count(status).await, 7, "{status}");
+        assert_eq!(app.count(status).await, 8, "{status}");
     }
 }
 

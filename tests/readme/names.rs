@@ -274,6 +274,7 @@ fn the_words_of_a_failed_start_are_the_programs_own() {
         "src/settings/problem.rs",
         "src/store/error.rs",
         "src/store/open.rs",
+        "src/store/open/file.rs",
         "src/store/examine.rs",
     ];
     let source = source.map(file).concat();

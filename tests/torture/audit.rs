@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
+    books,
     database::{Attempt, Database, Row, Transition},
     journal::{self, Expected},
     options::Policy,
@@ -97,6 +98,7 @@ pub(crate) async fn audit(
     for (kind, what) in compare(&books, expected, ledger, world.policy, &Meddling::default()) {
         world.verdict.find(kind, what);
     }
+    books::audit(world, &books.rows, ledger)?;
     figures(world, &books.rows, &books.attempts, ledger).await
 }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use chrono::Datelike;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 
@@ -105,6 +106,19 @@ shutdown.grace = "30s"
     /// What every daemon said, one after the other.
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("daemon.log")
+    }
+
+    /// `tresorpayd report` over everything, as JSON; ten years, since the plan sets the clock.
+    pub(crate) fn report(&self) -> anyhow::Result<String> {
+        let this_year = chrono::Utc::now().year();
+        let (from, to) = (format!("{}-01-01", this_year - 5), format!("{}-12-31", this_year + 4));
+        let output = Command::new(&self.program)
+            .args(["report", "--json", "--by", "nature,provider", "--from", &from, "--to", &to, "--config"])
+            .arg(self.config())
+            .env_clear()
+            .output()?;
+        ensure!(output.status.success(), "report: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Starts a daemon, without waiting for anything.

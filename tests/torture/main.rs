@@ -9,6 +9,7 @@
 
 mod application; // the role of the application that writes rows, in a process of its own
 mod audit; // the database against the ledger, and against itself
+mod books; // the report against an addition of its own
 mod chaos; // carries the fault plan out
 mod clock; // clock steps through libfaketime
 mod corpus; // answers as they are known, for the fuzzer to spoil

@@ -43,7 +43,7 @@ fn origin(origins: &[KeyOrigin], service: &Service) -> Option<Finding> {
         ));
     }
     let unit_loads = service.unit().is_some_and(super::systemd::Unit::loads_secret);
-    let hint = if unit_loads && !place.contains("credential") {
+    let hint = if unit_loads && !place.starts_with("credential ") {
         " (the unit loads one too, which is stronger)"
     } else {
         ""

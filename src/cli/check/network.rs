@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use reqwest::{Client, tls::TlsInfo};
 use url::{Host, Url};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -21,10 +22,8 @@ const SOON: i64 = 21;
 /// Each host once: its name, then its certificate. Answers tell `clock` the time.
 pub(super) async fn check(settings: &Settings, clock: &ServerClock) -> Vec<Finding> {
     let urls = [&settings.api.base_url, &settings.auth.token_url];
-    let mut findings = Vec::new();
-    for name in names(settings, urls) {
-        findings.push(lookup(&name).await);
-    }
+    let names = names(settings, urls);
+    let mut findings = join_all(names.iter().map(|name| lookup(name))).await;
     let mut seen = BTreeSet::new();
     let urls = urls.into_iter().filter(|url| seen.insert(url.origin().ascii_serialization()));
     let secure: Vec<&Url> = urls.filter(|url| url.scheme() == "https").collect();
@@ -34,9 +33,7 @@ pub(super) async fn check(settings: &Settings, clock: &ServerClock) -> Vec<Findi
     }
     match client(settings) {
         Ok(client) => {
-            for url in secure {
-                findings.push(certificate(&client, url, clock).await);
-            }
+            findings.extend(join_all(secure.into_iter().map(|url| certificate(&client, url, clock))).await);
         }
         Err(why) => findings.push(Finding::fail("tls", why, "set api.ca_file to a PEM file of certificates")),
     }

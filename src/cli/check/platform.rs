@@ -21,11 +21,10 @@ const NO_NOTICE: &str = "TP00000000.0000.CHECK";
 /// Most of the answer that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Names and certificates; then token, API and clock.
+/// Names and certificates; token, API and clock.
 pub(super) async fn network_and_platform(settings: &Settings) -> (Vec<Finding>, Vec<Finding>) {
     let clock = ServerClock::default();
-    let network = network::check(settings, &clock).await;
-    (network, check(settings, &clock).await)
+    tokio::join!(network::check(settings, &clock), check(settings, &clock))
 }
 
 /// Token, API and clock, or why nothing can be asked.

@@ -126,11 +126,11 @@ fn section(lang: Lang, report: &Report<'_>, kind: Kind, count: u64) -> Markup {
             h2 { (kind.title(lang)) " " span.count { (lang.number(count)) } }
             p.meaning { (kind.meaning(lang)) }
             table {
-                thead { tr { @for column in columns { th.number[column.is_number()] { (column.title(lang)) } } } }
+                thead { tr { @for column in columns { th.number[column.is_number()].line[column == &Column::Line] { (column.title(lang)) } } } }
                 tbody {
                     @for finding in rows {
                         tr { @for column in columns {
-                            td.number[column.is_number()].reference[column.is_reference()] { (column.cell(lang, finding)) }
+                            td.number[column.is_number()].reference[column.is_reference()].line[column == &Column::Line] { (column.cell(lang, finding)) }
                         } }
                     }
                 }
@@ -191,7 +191,7 @@ impl Column {
     }
 
     const fn is_number(self) -> bool {
-        matches!(self, Self::Line | Self::There | Self::Here | Self::Difference)
+        matches!(self, Self::There | Self::Here | Self::Difference)
     }
 
     const fn is_reference(self) -> bool {

@@ -126,9 +126,10 @@ pub(super) fn understanding(lang: Lang, report: &Report<'_>) -> Vec<(&'static st
         }
     }));
     if let Some(whole) = result.period {
-        let whose = match report.period_given {
-            true => lang.pick("as given", "indiquée"),
-            false => lang.pick("the statement's own", "celle du relevé"),
+        let whose = if report.period_given {
+            lang.pick("as given", "indiquée")
+        } else {
+            lang.pick("the statement's own", "celle du relevé")
         };
         told.push((lang.pick("Compared", "Période"), {
             let what = lang.pick("payments", "paiements");

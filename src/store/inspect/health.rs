@@ -35,11 +35,7 @@ impl Inspect {
     /// What SQLite finds wrong in the whole file; nothing is good. The quick look first: where that fails, the thorough
     /// one tells nothing more that helps.
     pub async fn faults(&self) -> Result<Vec<String>, StoreError> {
-        let mut conn = self.pool.acquire().await?;
-        match quick_faults(&mut conn).await? {
-            faults if faults.is_empty() => pragma_faults(&mut conn, "integrity_check").await,
-            faults => Ok(faults),
-        }
+        faults(&mut *self.pool.acquire().await?).await
     }
 
     /// What shows that the database is not of one piece; nothing is good.
@@ -52,6 +48,14 @@ impl Inspect {
         let reading = Mark::read(path)?;
         let standing = examine::standing(&mut *self.pool.acquire().await?).await?;
         Ok(compare(path, &reading, &standing))
+    }
+}
+
+/// What SQLite finds wrong in the whole file.
+pub(in crate::store) async fn faults(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    match quick_faults(&mut *conn).await? {
+        faults if faults.is_empty() => pragma_faults(conn, "integrity_check").await,
+        faults => Ok(faults),
     }
 }
 

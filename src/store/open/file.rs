@@ -7,7 +7,11 @@ use std::{
     path::Path,
 };
 
-use crate::store::{StoreError, lease::beside};
+use crate::store::{
+    StoreError,
+    lease::beside,
+    owner::{hand_over, try_open},
+};
 
 /// First bytes of every SQLite file.
 const SQLITE_HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -50,7 +54,7 @@ pub(in crate::store) fn check_folder(path: &Path) -> Result<(), StoreError> {
 pub(in crate::store) fn create_file(path: &Path) -> Result<(), StoreError> {
     let failed = |error: std::io::Error| StoreError::Schema { path: path.to_owned(), why: error.to_string() };
     match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        Ok(_) => Ok(()),
+        Ok(file) => hand_over(&file, path).map_err(failed),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
                 hide_from_strangers(&file).map_err(failed)?;
@@ -66,11 +70,7 @@ pub(in crate::store) fn create_file(path: &Path) -> Result<(), StoreError> {
 /// As [`check_header`], only before this process has a connection to it.
 pub(in crate::store) fn is_there(path: &Path) -> Result<bool, StoreError> {
     for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
-        match OpenOptions::new().read(true).write(true).open(&file) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(no_access(&file, &error)),
-        }
+        try_open(&file).map_err(|error| no_access(&file, &error))?;
     }
     Ok(std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0))
 }
@@ -83,7 +83,7 @@ fn no_access(file: &Path, error: &std::io::Error) -> StoreError {
     );
     let why = format!(
         "{error}; this runs as user {user}, and {owner}. The daemon's user must be able to read and write the database, \
-         the -wal and -shm beside it, and their folder"
+         the -wal and -shm beside it, and their folder; in a folder with the sticky bit these files must be its own (chown)"
     );
     StoreError::Access { path: file.to_owned(), why }
 }

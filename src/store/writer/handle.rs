@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Operation, QUEUE, WriterFile, WriterTask,
+    Operation, QUEUE, Upkeep, WriterFile, WriterTask,
     operation::{Asked, Ping},
     write::{EmitTurn, Reply, Write},
 };
@@ -15,10 +15,10 @@ use crate::{
     notice::Policy,
     observe::Commits,
     store::{
-        AfterCancel, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart, DoubtNote,
-        DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard, PaidRecord,
-        PollRecord, ReceiptKept, ReconcileRecord, Reconciliation, Recording, SecondNotice, Settled, Sighting,
-        StoreError, Taken,
+        AfterCancel, Anonymise, CancelRecord, CancelStart, Claim, ClaimedRow, ConfirmRecord, ConfirmStart,
+        DoubtNote, DoubtPolicy, Drift, EmissionRecord, Ended, Ending, Evidence, FlagAmount, Guard,
+        PaidRecord, PollRecord, ReceiptKept, ReconcileRecord, Reconciliation, Recording, Removal,
+        SecondNotice, Settled, Sighting, StoreError, TakeCards, Taken,
         command::Change,
         evidence::{CallbackKey, PollNow, SecondOver},
         mark::Mark,
@@ -33,6 +33,7 @@ use crate::{
 pub struct Writer {
     queue: mpsc::Sender<Write>,
     commits: Commits,
+    upkeep: mpsc::Sender<(Upkeep, oneshot::Sender<bool>)>,
 }
 
 impl Writer {
@@ -44,9 +45,10 @@ impl Writer {
         guard: Arc<Guard>,
     ) -> (Self, impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         let (queue, inbox) = mpsc::channel(QUEUE);
+        let (upkeep, asked) = mpsc::channel(1);
         let commits = Commits::default();
         let task = WriterTask::new(file, conn, mark, guard, commits.clone());
-        (Self { queue, commits }, task.run(inbox))
+        (Self { queue, commits, upkeep }, task.run(inbox, asked))
     }
 
     /// Its instruments.
@@ -206,6 +208,36 @@ impl Writer {
     /// what a trigger said against it.
     pub async fn reschedule(&self, at: Timestamp) -> Result<Result<u64, String>, StoreError> {
         self.submit(Reschedule { at }).await
+    }
+
+    /// Takes the personal data of finished rows out; what became of each.
+    pub async fn anonymise(&self, anonymise: Anonymise) -> Result<Vec<Removal>, StoreError> {
+        self.submit(anonymise).await
+    }
+
+    /// Takes card numbers out of rows that are at TresorPay.
+    pub async fn take_cards(&self, cards: TakeCards) -> Result<Removal, StoreError> {
+        self.submit(cards).await
+    }
+
+    /// Writes the WAL back and empties it, so that nothing that was removed is left there; whether it could be. Waits for
+    /// nobody.
+    pub async fn empty_wal(&self) -> Result<bool, StoreError> {
+        self.keep_up(Upkeep::EmptyWal).await
+    }
+
+    /// Writes the whole file anew (`VACUUM`), so that no part of a page that is not in use holds what was removed: SQLite
+    /// leaves copies there when it moves rows from page to page, whatever `secure_delete` says. Everybody who writes waits
+    /// meanwhile. Whether it was done: not in a database above [`MAX_VACUUM`](super::MAX_VACUUM) or half of `database.max_wal`, and not while
+    /// somebody else writes.
+    pub async fn vacuum(&self) -> Result<bool, StoreError> {
+        self.keep_up(Upkeep::Vacuum).await
+    }
+
+    async fn keep_up(&self, upkeep: Upkeep) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.upkeep.send((upkeep, reply)).await.map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)
     }
 
     async fn submit<O: Operation + Sync>(&self, operation: O) -> Result<O::Output, StoreError> {

@@ -13,6 +13,8 @@ use crate::store::{lease::beside, open::BUSY_TIMEOUT};
 
 /// A WAL above this part of `database.max_wal` is told of: there is time left to find out who reads.
 pub(crate) const TOLD_SHARE: u64 = 2;
+/// A database above this is not written anew while applications wait: 128 MiB take a slow disk some three seconds.
+pub const MAX_VACUUM: u64 = 128 << 20;
 /// Between two tries to make a large WAL small.
 const RELIEVE_EVERY: Duration = Duration::from_millis(500);
 
@@ -27,6 +29,7 @@ enum Told {
 /// Watches the size of one WAL; a look is one `stat`, after a commit.
 #[derive(Debug)]
 pub(super) struct Wal {
+    database: PathBuf,
     path: PathBuf,
     max: u64,
     size: u64,
@@ -39,7 +42,8 @@ impl Wal {
     /// Of `database`, with `database.max_wal` bytes at the most.
     pub(super) fn new(database: &Path, max: u64) -> Self {
         let path = beside(&std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()), "-wal");
-        let mut wal = Self { path, max, size: 0, told: Told::Small, relieve_at: Instant::now() };
+        let database = database.to_owned();
+        let mut wal = Self { database, path, max, size: 0, told: Told::Small, relieve_at: Instant::now() };
         wal.look();
         wal
     }
@@ -74,6 +78,31 @@ impl Wal {
         self.tell();
         self.relieve_at = Instant::now() + RELIEVE_EVERY;
         written
+    }
+
+    /// Writes all of it back and empties the file; whether it is empty then. Waits for nobody.
+    pub(super) async fn empty(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let (_busy, frames, written): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
+        if frames == written {
+            without_waiting(conn, "PRAGMA wal_checkpoint(TRUNCATE)".to_owned()).await?;
+        }
+        self.look();
+        Ok(self.size == 0)
+    }
+
+    /// Writes the database anew; whether it did. Fails at once if somebody else writes.
+    pub(super) async fn vacuum(&mut self, conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let size = std::fs::metadata(&self.database).map_or(u64::MAX, |file| file.len());
+        if size > MAX_VACUUM.min(self.max / TOLD_SHARE) {
+            return Ok(false);
+        }
+        // In memory it would take as much of that as the file is long.
+        sqlx::query("PRAGMA temp_store = file").execute(&mut *conn).await?;
+        let done = without_waiting(conn, "VACUUM".to_owned()).await;
+        sqlx::query("PRAGMA temp_store = memory").execute(conn).await?;
+        self.look();
+        done.map(|()| true)
     }
 
     async fn write_back(&self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {

@@ -2,7 +2,7 @@
 
 use super::{Execute, done, reads, refused};
 
-const ACTION: &str = "command: action must be cancel, retry, poll, confirm-delivery, fetch-receipt, resolve-emitted, resolve-not-emitted, pause or resume";
+const ACTION: &str = "command: action must be cancel, retry, poll, confirm-delivery, fetch-receipt, resolve-emitted, resolve-not-emitted, anonymise, pause or resume";
 const REFERENCE: &str = "command: reference must be the reference of an outbox row";
 const ARGUMENT: &str =
     "command: argument must be the TresorPay reference for resolve-emitted, text of 1 to 128 characters";
@@ -59,7 +59,9 @@ const MALFORMED: &[(&str, &str, &str)] = &[
 ];
 
 pub(super) fn commands_are_checked(execute: Execute) {
-    for action in ["cancel", "retry", "poll", "confirm-delivery", "fetch-receipt", "resolve-not-emitted"] {
+    for action in
+        ["cancel", "retry", "poll", "confirm-delivery", "fetch-receipt", "resolve-not-emitted", "anonymise"]
+    {
         done(
             execute,
             &format!(
