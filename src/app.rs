@@ -206,6 +206,7 @@ impl App {
             lease,
         } = self;
         let paid_options = paid_options(&settings);
+        let pulse = lease.pulse();
         let shown = match http {
             Some(listener) => Some((listener, http::open(sources(&settings, &writer, &api, &pace)).await)),
             None => None,
@@ -222,6 +223,7 @@ impl App {
                 &settings,
                 doubts.clone(),
                 callbacks.as_ref().map(|callbacks| callbacks.address.clone()),
+                pulse.clone(),
             ),
         );
         let canceler = Canceler::new(
@@ -240,15 +242,16 @@ impl App {
             Arc::new(Paid::new(writer.clone(), reads.clone(), api.clone(), pace.clone(), paid_options)?);
         let steps = ClockSteps::start(Timestamp::now(), Instant::now());
         let waits = Waits::new(writer.clone(), reads.clone(), longest_waits(&settings));
-        let published =
-            publish::publish(writer.clone(), pace.held(), api.clock().changes(), shutdown.clone());
+        let told =
+            publish::Told { held: pace.held(), clock: api.clock().changes(), token: auth.token_state() };
+        let published = publish::publish(writer.clone(), told, shutdown.clone());
         let held = pace.held();
         let poller = Arc::new(Poller::new(
             writer.clone(),
             reads.clone(),
             api,
             pace.clone(),
-            poll_options(&settings, work_after_payment),
+            poll_options(&settings, work_after_payment, pulse),
             steps.clone(),
         ));
         let asks = (writer.clone(), reads.clone(), Arc::clone(&poller), pace);

@@ -15,7 +15,7 @@ use crate::{
     clock::{ClockSteps, Timestamp},
     notice::{Event, RemoteStatus, Source, Status, TresorPayReference, apply},
     pace::{Allowance, Pace, Side},
-    store::{DueNotice, PollOutcome, PollRecord, Reads, StoreError, Writer},
+    store::{DueNotice, Look, PollOutcome, PollRecord, Pulse, Reads, StoreError, Writer},
     tresorpay::{ErrorCode, Offset, StatusFailure, StatusReport, TresorPay},
 };
 pub use asking::{Asking, Said, Urgency};
@@ -42,6 +42,8 @@ pub struct PollOptions {
     pub give_up_after: Duration,
     /// Something is to be done once a notice is paid.
     pub work_after_payment: bool,
+    /// Told of each look for notices that are due.
+    pub pulse: Pulse,
 }
 
 impl PollOptions {
@@ -134,6 +136,7 @@ impl Poller {
             }
             Err(error) => return Err(error),
         };
+        self.options.pulse.beat(Look::Polling, Timestamp::now());
         if due.is_empty() {
             return Ok(Step::Idle(now + FALLBACK_WAKE));
         }
@@ -276,6 +279,7 @@ mod tests {
             max_delay: Duration::from_secs(6 * 3600),
             give_up_after: Duration::from_secs(365 * 86400),
             work_after_payment: false,
+            pulse: Pulse::default(),
         };
         for (age, interval) in [(0, 30.0), (60, 30.0), (3600, 360.0), (86400, 8640.0), (86400 * 30, 21600.0)]
         {

@@ -22,6 +22,8 @@ mod list;
 mod man;
 #[path = "cli/migrate.rs"]
 mod migrate;
+#[path = "cli/nagios.rs"]
+mod nagios;
 #[path = "cli/probe.rs"]
 mod probe;
 #[path = "cli/probe_trouble.rs"]
@@ -30,6 +32,8 @@ mod probe_trouble;
 mod report;
 #[path = "cli/show.rs"]
 mod show;
+#[path = "cli/sorted.rs"]
+mod sorted;
 #[path = "cli/statement.rs"]
 mod statement;
 #[path = "cli/status.rs"]

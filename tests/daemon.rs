@@ -15,6 +15,8 @@ mod audit; // the promise, checked against the ledger
 mod backup; // copies while everything runs, and their restore
 #[path = "daemon/breaker.rs"]
 mod breaker; // an outage costs a handful of doubts, no more
+#[path = "daemon/browser.rs"]
+mod browser; // the status page in a real browser
 #[path = "daemon/callback.rs"]
 mod callback; // TresorPay's callback is a hint, and no more
 #[path = "daemon/calls.rs"]
@@ -39,8 +41,12 @@ mod faults; // what each answer to an emission comes to
 mod harness; // the world of one test
 #[path = "daemon/hostile.rs"]
 mod hostile; // a full disk, a machine that sleeps, absurd answers
+#[path = "daemon/http.rs"]
+mod http; // health, readiness, metrics and the status page
 #[path = "daemon/idle.rs"]
 mod idle; // connections that the server closes while idle
+#[path = "daemon/journal.rs"]
+mod journal; // the log in the journal
 #[path = "daemon/journey.rs"]
 mod journey; // from PENDING to PAID
 #[path = "daemon/limits.rs"]

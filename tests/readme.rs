@@ -2,6 +2,8 @@
 //! what they promise against the real daemon and the simulator.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+#[path = "readme/alerts.rs"]
+mod alerts; // what the alert rules name exists
 #[path = "readme/demo.rs"]
 mod demo; // the output that the README shows is what the demo prints
 #[path = "readme/french.rs"]

@@ -14,7 +14,7 @@ use crate::{
     reconcile::ReconcileOptions,
     retention::RetentionOptions,
     settings::{Delivery, OnUncertain, Settings},
-    store::DoubtPolicy,
+    store::{DoubtPolicy, Pulse},
     waits::LongestWaits,
 };
 
@@ -51,6 +51,7 @@ pub(super) fn emit_options(
     settings: &Settings,
     doubts: DoubtClock,
     callbacks: Option<CallbackAddress>,
+    pulse: Pulse,
 ) -> EmitOptions {
     EmitOptions {
         defaults: settings.notice.clone(),
@@ -63,16 +64,18 @@ pub(super) fn emit_options(
         settles: settings.emit.on_uncertain != OnUncertain::Hold,
         resends: settings.emit.on_uncertain == OnUncertain::Resend,
         callbacks,
+        pulse,
     }
 }
 
-pub(super) fn poll_options(settings: &Settings, work_after_payment: bool) -> PollOptions {
+pub(super) fn poll_options(settings: &Settings, work_after_payment: bool, pulse: Pulse) -> PollOptions {
     PollOptions {
         batch_size: usize::try_from(settings.poll.batch_size).unwrap_or(usize::MAX),
         first_delay: settings.poll.first_delay,
         max_delay: settings.poll.max_delay,
         give_up_after: settings.poll.give_up_after,
         work_after_payment,
+        pulse,
     }
 }
 

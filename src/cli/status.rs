@@ -3,8 +3,13 @@
 mod held; // what the running daemon says holds requests back
 mod nagios; // the one line of --exit-code
 mod reconciled; // when finished notices were last checked, and what was found
+mod token; // where the token stands
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -19,8 +24,9 @@ use crate::{
     publish,
     settings::{Settings, Sources},
     store::{
-        NextDue, StoreError,
+        Look, NextDue, StoreError,
         inspect::{DaemonState, Doubt, Inspect, Reconciled, StatusCount, Summary, daemon_state},
+        last_look,
     },
     verdict::{Facts, Reason, State, judge, missable, reconciled_reasons, state_of},
 };
@@ -127,6 +133,9 @@ struct DaemonReport {
     /// null: this process may not look.
     running: Option<bool>,
     detail: Option<String>,
+    /// When it last looked for rows to emit, and for notices to ask about; true to a minute. null: nobody knows.
+    looked_for_rows_at: Option<String>,
+    looked_for_notices_at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -230,16 +239,13 @@ fn report(
     found: Reconciled,
     now: Timestamp,
 ) -> Report {
+    let daemon = daemon_report(daemon, &database.path);
     Report {
         state: state_of(&reasons),
         reasons,
         now: now.to_string(),
         database,
-        daemon: match daemon {
-            DaemonState::Running(holder) => DaemonReport { running: Some(true), detail: Some(holder) },
-            DaemonState::Stopped => DaemonReport { running: Some(false), detail: None },
-            DaemonState::Unknown(why) => DaemonReport { running: None, detail: Some(why) },
-        },
+        daemon,
         requests: None,
         paused: summary.paused.map(|pause| PauseReport { since: pause.since, by: pause.by }),
         statuses: summary.statuses,
@@ -259,6 +265,21 @@ fn report(
         },
         next_poll: summary.next_poll,
         last_transition: summary.last_transition,
+    }
+}
+
+fn daemon_report(daemon: DaemonState, database: &Path) -> DaemonReport {
+    let looked = |look| last_look(database, look).map(|at| at.to_string());
+    let (running, detail) = match daemon {
+        DaemonState::Running(holder) => (Some(true), Some(holder)),
+        DaemonState::Stopped => (Some(false), None),
+        DaemonState::Unknown(why) => (None, Some(why)),
+    };
+    DaemonReport {
+        running,
+        detail,
+        looked_for_rows_at: looked(Look::Emission),
+        looked_for_notices_at: looked(Look::Polling),
     }
 }
 
@@ -317,13 +338,15 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ("database", database.path.display().to_string()),
         ("", format!("{environment}, {}, WAL {}", size(database.size_bytes), size(database.wal_bytes))),
         ("daemon", daemon),
-        ("emission", next_emission(report, now)),
     ];
+    facts.extend(looked(&report.daemon, now).map(|text| ("", text)));
+    facts.push(("emission", next_emission(report, now)));
     if let Some(waiting) = &report.oldest_waiting {
         let waits = duration(Duration::from_secs(waiting.seconds));
         facts.push(("", format!("longest due: {}, for {waits}", waiting.reference)));
     }
     facts.extend(report.requests.iter().flat_map(|requests| held::lines(requests, now)));
+    facts.extend(report.requests.iter().map(|requests| ("token", token::line(&requests.token, now))));
     let poll = report.next_poll.as_deref();
     facts.push(("polling", poll.map_or("no notice to ask about".to_owned(), |at| next(at, now))));
     if report.open_commands > 0 {
@@ -333,6 +356,18 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     facts.extend(labels.zip(reconciled::lines(&report.reconciliation, now)));
     facts.push(("feed", format!("last transition {}", report.last_transition)));
     facts
+}
+
+/// When the daemon last looked.
+fn looked(daemon: &DaemonReport, now: Timestamp) -> Option<String> {
+    let ago = |at: &Option<String>| at.as_deref().map_or("never".to_owned(), |at| from_now(at, now));
+    (daemon.looked_for_rows_at.is_some() || daemon.looked_for_notices_at.is_some()).then(|| {
+        format!(
+            "last looked for rows to emit {}, for notices to ask about {}",
+            ago(&daemon.looked_for_rows_at),
+            ago(&daemon.looked_for_notices_at)
+        )
+    })
 }
 
 fn next_emission(report: &Report, now: Timestamp) -> String {

@@ -24,7 +24,7 @@ use crate::{
     notice::{InvalidNotice, Notice, Status},
     pace::{Allowance, Backoff, Pace, Permit, Side},
     settings::NoticeDefaults,
-    store::{Claim, ClaimedRow, EmissionRecord, NextDue, Reads, StoreError, Writer},
+    store::{Claim, ClaimedRow, EmissionRecord, Look, NextDue, Pulse, Reads, StoreError, Writer},
     tresorpay::{Exchange, Health, MAX_WAIT, TresorPay, Unsent},
 };
 
@@ -62,6 +62,8 @@ pub struct EmitOptions {
     pub resends: bool,
     /// What TresorPay is told to call instead of a row's own callback; `None`: that one.
     pub callbacks: Option<CallbackAddress>,
+    /// Told of each look at the outbox.
+    pub pulse: Pulse,
 }
 
 /// What the worker waits for when it has no turn to take.
@@ -247,7 +249,10 @@ impl Emitter {
             self.look_at = Instant::now();
         }
         let budget = match self.budget(claim_more).await {
-            Ok(budget) => budget,
+            Ok(budget) => {
+                self.options.pulse.beat(Look::Emission, Timestamp::now());
+                budget
+            }
             Err(error) if records.is_empty() && self.in_flight.is_empty() => return Err(error),
             // The answers at hand and under way are recorded first.
             Err(_) => Budget::none(Wait::Until(Instant::now() + READ_RETRY)),

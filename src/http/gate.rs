@@ -30,16 +30,19 @@ const CHALLENGES: [&str; 2] =
 
 /// Decides who may read; cheap to clone. The token itself is not kept.
 #[derive(Clone)]
-pub(super) struct Gate(Option<Arc<Key>>);
+pub(super) enum Gate {
+    /// No token: who is on this machine.
+    ThisMachine,
+    /// Who shows the token.
+    Token(Arc<Key>),
+    /// There is no random number for the key.
+    Nobody,
+}
 
 /// Compares in a time that says nothing of the token.
-enum Key {
-    Token {
-        key: hmac::Key,
-        tag: hmac::Tag,
-    },
-    /// No random numbers for the key: nobody is let in.
-    None,
+pub(super) struct Key {
+    key: hmac::Key,
+    tag: hmac::Tag,
 }
 
 /// What became of a request.
@@ -55,34 +58,32 @@ pub(super) enum Admission {
 
 impl Gate {
     pub(super) fn new(options: &HttpOptions) -> Self {
-        Self(options.token.as_ref().map(|token| {
-            let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-            Arc::new(key.map_or(Key::None, |key| {
-                let tag = hmac::sign(&key, token.expose_secret().as_bytes());
-                Key::Token { key, tag }
-            }))
-        }))
+        let Some(token) = &options.token else { return Self::ThisMachine };
+        match hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()) {
+            Ok(key) => Self::of(key, token.expose_secret()),
+            Err(_) => Self::Nobody,
+        }
+    }
+
+    fn of(key: hmac::Key, token: &str) -> Self {
+        let tag = hmac::sign(&key, token.as_bytes());
+        Self::Token(Arc::new(Key { key, tag }))
     }
 
     /// Whether a request with these headers may read.
     pub(super) fn admission(&self, headers: &HeaderMap) -> Admission {
-        match self.0.as_deref() {
-            None if is_this_machine(headers) => Admission::Admitted,
-            None => Admission::ForeignHost,
-            Some(key) => match shown(headers) {
-                Some(token) if key.fits(&token) => Admission::Admitted,
-                Some(_) | None => Admission::NoToken,
-            },
+        match self {
+            Self::ThisMachine if is_this_machine(headers) => Admission::Admitted,
+            Self::ThisMachine => Admission::ForeignHost,
+            Self::Token(key) if shown(headers).is_some_and(|token| key.fits(&token)) => Admission::Admitted,
+            Self::Token(_) | Self::Nobody => Admission::NoToken,
         }
     }
 }
 
 impl Key {
     fn fits(&self, token: &str) -> bool {
-        match self {
-            Self::Token { key, tag } => hmac::verify(key, token.as_bytes(), tag.as_ref()).is_ok(),
-            Self::None => false,
-        }
+        hmac::verify(&self.key, token.as_bytes(), self.tag.as_ref()).is_ok()
     }
 }
 
@@ -158,8 +159,7 @@ mod tests {
     #[test]
     fn a_token_is_shown_as_bearer_or_as_a_password() {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).unwrap();
-        let tag = hmac::sign(&key, b"s3cret:word");
-        let gate = Gate(Some(Arc::new(Key::Token { key, tag })));
+        let gate = Gate::of(key, "s3cret:word");
         let basic = |login: &str| format!("Basic {}", STANDARD.encode(login));
         for (value, admitted) in [
             ("Bearer s3cret:word".to_owned(), true),
@@ -192,7 +192,7 @@ mod tests {
             ("localhost.evil.example", Admission::ForeignHost),
             ("", Admission::ForeignHost),
         ] {
-            assert_eq!(Gate(None).admission(&headers(HOST, host)), admission, "{host}");
+            assert_eq!(Gate::ThisMachine.admission(&headers(HOST, host)), admission, "{host}");
         }
     }
 }

@@ -38,7 +38,9 @@ const REJECTED_WITHIN: Duration = Duration::from_secs(24 * 3600);
 /// Notices beside a row's own that are named.
 const MAX_SECONDS: usize = 20;
 /// A status with more rows gets no amount.
-const MAX_SUMMED: i64 = 20_000;
+const MAX_SUMMED: i64 = 50_000;
+/// So few rows are summed again as soon as there are more or fewer of them.
+const FEW: i64 = 2_000;
 /// Changes, and requests, of a row that are shown.
 const MAX_LIFE: usize = 100;
 /// Hours of payments that are shown.
@@ -70,10 +72,13 @@ struct Sums {
     hours: BTreeMap<String, Vec<Payments>>,
 }
 
+/// A transaction that changes nothing, in the writer's queue.
+type Ping = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
 /// The probe of the writer that is under way: never more than one.
 #[derive(Default)]
 pub(super) struct Pings {
-    pub(super) under_way: Option<Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>>,
+    pub(super) under_way: Option<Ping>,
     pub(super) judged: Option<(Instant, Arc<[super::health::Unready]>)>,
 }
 
@@ -88,8 +93,8 @@ pub(super) struct Snapshot {
 
 /// What open rows come to, and what was paid.
 pub(super) struct Money {
-    /// Of statuses with few enough rows.
-    pub(super) amounts: Vec<(Status, Amount)>,
+    /// Of statuses with few enough rows: how many they were, and what they came to.
+    pub(super) amounts: Vec<(Status, i64, Amount)>,
     /// By hour and provider, the oldest hour first.
     pub(super) payments: Vec<Payments>,
     /// The first hour that is shown.
@@ -139,7 +144,8 @@ impl View {
             Offset::Off(seconds) => Some(seconds),
             Offset::Right | Offset::Unknown => None,
         };
-        publish::State { held: self.sources.pace.held().borrow().clone(), clock_off }
+        let token = publish::Token::told(self.token(), Instant::now(), Timestamp::now());
+        publish::State { held: self.sources.pace.held().borrow().clone(), clock_off, token }
     }
 
     /// The outbox, no older than a second; or why it could not be read.
@@ -174,7 +180,7 @@ impl View {
     pub(super) async fn money(&self, snapshot: &Snapshot) -> Option<Arc<Money>> {
         let mut sums = self.sums.lock().await;
         if let Some((at, money)) = &sums.read
-            && at.elapsed() < FRESH_SUMS
+            && at.elapsed() < if money.is_of(snapshot) { FRESH_SUMS } else { FRESH }
         {
             return Some(Arc::clone(money));
         }
@@ -192,7 +198,7 @@ impl View {
         let mut amounts = Vec::new();
         for count in &snapshot.figures.summary.statuses {
             if count.rows <= MAX_SUMMED {
-                amounts.push((count.status, inspect.amount(count.status).await?));
+                amounts.push((count.status, count.rows, inspect.amount(count.status).await?));
             }
         }
         let since = hour_start(snapshot.now.before(Duration::from_secs(3600 * u64::from(HOURS - 1))));
@@ -234,6 +240,16 @@ impl View {
         reasons.extend(reconciled_reasons(&snapshot.reconciled, due, snapshot.now, lang));
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.severity));
         reasons
+    }
+}
+
+impl Money {
+    /// Few rows have come or gone since.
+    fn is_of(&self, snapshot: &Snapshot) -> bool {
+        let counts = &snapshot.figures.summary.statuses;
+        self.amounts.iter().all(|(status, rows, _)| {
+            counts.iter().all(|count| count.status != *status || count.rows == *rows || count.rows > FEW)
+        })
     }
 }
 

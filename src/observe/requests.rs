@@ -115,8 +115,8 @@ impl Requests {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "requests",
-            "Requests to TresorPay that have ended, by what was asked and by the error code; ok: done as asked. Of \
-             notices that a batch asks about it counts one request",
+            "Requests to TresorPay that have ended, by what was asked and by the error code; ok: done as asked. A \
+             batch of notices is one request",
             self.0.ended.clone(),
         );
         registry.register(

@@ -10,6 +10,7 @@ mod notice; // everything about one row
 mod payments; // by hour and by provider
 mod reconciled; // what reconciliation found
 mod report; // what the report is drawn from
+mod sorted; // rows in another order than by `id`
 mod statement; // what a statement is compared with
 mod summary; // counts and amounts
 
@@ -27,6 +28,7 @@ pub use listing::{Cursor, FeedRow, ListedRow, PageRequest};
 pub use notice::{AttemptRow, CommandRow, NoticeRecord, PersonalColumns, TransitionRow};
 pub use payments::Payments;
 pub use reconciled::Reconciled;
+pub use sorted::{Sort, SortedRequest};
 pub use summary::{Doubt, Pause, StatusCount, Summary, Waiting};
 
 use super::{

@@ -5,21 +5,24 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use super::{StoreError, owner::hand_over};
+use super::{Pulse, StoreError, owner::hand_over};
 
 /// How often a held lock is looked at again, and how long between.
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// Longest description of a holder that is read.
-const MAX_HOLDER: u64 = 200;
+/// Longest file that is read, in bytes: a line about the holder, then when its workers last looked.
+pub(super) const MAX_HOLDER: u64 = 200;
 
 /// Held for as long as the daemon runs.
 #[derive(Debug)]
 pub struct Lease {
-    _file: File,
+    file: Arc<File>,
+    /// What the file says of the holder, in bytes.
+    length: u64,
 }
 
 impl Lease {
@@ -42,11 +45,7 @@ impl Lease {
         match try_lock_briefly(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let read = (&file).take(MAX_HOLDER).read_to_string(&mut holder);
-                let holder = holder.trim();
-                let holder = if read.is_ok() && !holder.is_empty() { holder } else { "unknown process" };
-                return Err(StoreError::Held { path: database.to_owned(), holder: holder.to_owned() });
+                return Err(StoreError::Held { path: database.to_owned(), holder: holder(&file) });
             }
             Err(TryLockError::Error(source)) => return Err(folder(source)),
         }
@@ -55,8 +54,22 @@ impl Lease {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(folder)?;
-        Ok(Self { _file: file })
+        Ok(Self { file: Arc::new(file), length: u64::try_from(holder.len()).unwrap_or_default() })
     }
+
+    /// Notes beside the holder when the workers last looked.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(&self.file, self.length)
+    }
+}
+
+/// The first line of a lease's file.
+pub(super) fn holder(file: &File) -> String {
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_HOLDER).read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().next().unwrap_or_default().trim();
+    if read.is_ok() && !line.is_empty() { line.to_owned() } else { "unknown process".to_owned() }
 }
 
 /// `tresorpayd status` tries the lock for an instant to see whether a daemon runs: that must not stop one from starting.

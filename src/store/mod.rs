@@ -20,6 +20,7 @@ mod open;
 mod owner;
 mod paid;
 mod poll;
+mod pulse;
 mod queue;
 mod read;
 mod reconcile;
@@ -51,6 +52,7 @@ pub use mark::MarkState;
 pub use open::{Access, Binding, Opened, migrate_only, open_existing, open_for_daemon};
 pub use paid::{Callable, PaidCase, PaidRecord, ReceiptKept};
 pub use poll::{DueNotice, PollOutcome, PollRecord};
+pub use pulse::{Look, Pulse, last_look};
 pub use queue::NextDue;
 pub use read::{Queue, Reads};
 pub use reconcile::{

@@ -1,6 +1,9 @@
 //! `status`: counts, amounts, what needs attention, and the exit status that cron and Nagios read.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use sqlx::SqliteConnection;
 use tresorpayd::simulator::{Ending, Fault, Operation, Outage, Rule};
 
 use crate::bench::{Bench, NAME, entry, with};
@@ -50,6 +53,59 @@ async fn counts_and_amounts_by_status() {
         text.out
     );
     text.prints("PAID          1  1 000").prints("daemon    running, pid");
+}
+
+/// Where the token stands and when the workers last looked; and a daemon that only looks commits nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_and_the_last_look_are_told_and_cost_no_commit() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.run(&["status", "--json"]).exits(0).json()["daemon"]["looked_for_rows_at"], Value::Null);
+    bench.sim.add_fault(Rule::always(Operation::Token, Fault::ResetBefore { by: Ending::Rst }));
+    bench.add(&entry("A-1")).exits(0);
+    let daemon = bench.daemon();
+    let told = async |what: &str| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = bench.run(&["status", "--json"]).exits(0).json();
+            if status["requests"]["token"]["state"] == what {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{status}");
+        }
+    };
+    let failing = told("failing").await;
+    assert_eq!(failing["requests"]["token"]["code"], "unavailable");
+    assert_eq!(failing["requests"]["token"]["held_until"], Value::Null);
+    bench.run(&["status"]).exits(0).prints("token     failing since 20").prints(" UTC: unavailable\n");
+    bench.sim.clear_faults();
+    bench.until("A-1", "EMITTED").await;
+    let held = told("held").await;
+    assert!(held["requests"]["token"]["expires_at"].as_str().unwrap() > held["now"].as_str().unwrap());
+    assert!(held["daemon"]["looked_for_rows_at"].is_string(), "{held}");
+    assert!(held["daemon"]["looked_for_notices_at"].is_string(), "{held}");
+    let text = bench.run(&["status"]).exits(0).prints("token     held, expires in ");
+    let text = text.prints("last looked for rows to emit ").out;
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    bench.sim.pay("A-1", None).unwrap();
+    bench.until("A-1", "PAID").await;
+
+    let mut application = bench.application().await;
+    let version = async |application: &mut SqliteConnection| -> i64 {
+        sqlx::query_scalar("PRAGMA data_version").fetch_one(application).await.unwrap()
+    };
+    // The schedules tick every second: at an empty table, several looks pass without a commit.
+    let (start, mut since, mut last) = (Instant::now(), Instant::now(), 0);
+    while since.elapsed() < Duration::from_secs(3) {
+        let now = version(&mut application).await;
+        if std::mem::replace(&mut last, now) != now {
+            since = Instant::now();
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "an idle daemon commits");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(daemon);
+    let ended = bench.run(&["status"]).exits(0).prints("daemon    not running");
+    ended.prints("last looked for rows to emit ");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,10 @@ async fn tables_are_coloured_and_fit() {
     assert!(bare_list.lines().all(|line| line.chars().count() <= 80), "{bare_list}");
     assert!(bare_list.contains("\nmore: tresorpayd list --limit 3 --before 1\n"), "{bare_list}");
     assert!(bare_list.starts_with("STATUS"), "{bare_list}");
+    let sorted = ["list", "--status", "pending", "--sort", "amount", "--reverse", "--limit", "2"];
+    let sorted = bare(&on_terminal(&bench, &sorted, &[]));
+    let more = "\nmore: tresorpayd list --status PENDING --sort amount --reverse --limit 2 --after 2\n";
+    assert!(sorted.contains(more), "{sorted}");
     let show = on_terminal(&bench, &["show", "A-2"], &[]);
     assert!(show.contains("\u{1b}[1mHISTORY"), "{show:?}");
     let status = on_terminal(&bench, &["status"], &[]);

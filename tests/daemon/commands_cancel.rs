@@ -11,6 +11,8 @@ use crate::{
     rows::{Application, NewRow, bulk},
 };
 
+const OPEN_COMMANDS: &str = "SELECT count(*) FROM command WHERE done_at IS NULL";
+
 /// An emitted notice.
 async fn emitted(app: &mut Application, reference: &str) {
     app.insert(&[NewRow::new(reference)]).await;
@@ -83,10 +85,14 @@ async fn cancels_race_payments_and_the_truth_wins() {
     until("cancels are under way", async || world.sim.counters().requests(Operation::Cancel) > 2).await;
     let (mut paid, mut left) = (0, (1..=ROWS).collect::<Vec<_>>());
     while !left.is_empty() {
+        let before = world.sim.counters().requests(Operation::Cancel);
         let number = left.swap_remove(fastrand::usize(..left.len()));
         // Refused if it was canceled first.
         paid += usize::from(world.sim.pay(&format!("A-{number}"), None).is_ok());
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        until("another cancel has come, or none will", async || {
+            world.sim.counters().requests(Operation::Cancel) > before || app.number(OPEN_COMMANDS).await == 0
+        })
+        .await;
     }
     let (mut done, mut refused) = (0, 0);
     for cancel in cancels {
@@ -357,11 +363,15 @@ async fn corrections_race_payments_and_nobody_pays_twice() {
         (1..=ROWS).map(|number| correction(&format!("B-{number}"), &format!("A-{number}"))).collect();
     app.insert(&corrections).await;
     for number in 1..=ROWS {
+        let before = world.sim.counters().requests(Operation::Cancel);
         for kind in ["A", "B"] {
             // Whatever of the two is there and not canceled is paid.
             let _ = world.sim.pay(&format!("{kind}-{number}"), None);
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        until("another cancel has come, or none will", async || {
+            world.sim.counters().requests(Operation::Cancel) > before || app.waiting().await == 0
+        })
+        .await;
     }
     until("nothing waits", async || app.waiting().await == 0).await;
     let ledger = world.sim.ledger();

@@ -17,7 +17,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tresorpayd::simulator::{Fault, Garbage, Operation, Rule};
+use tresorpayd::simulator::{Alteration, Fault, Garbage, NoticeStatus, Operation, Rule};
 
 use crate::{
     audit::audit,
@@ -161,6 +161,34 @@ async fn receipts_are_whole_after_kills() {
     let files = files(&directory);
     assert_eq!(files.len(), 20, "nothing is left behind: {files:?}");
     assert!(files.iter().all(|file| is_whole(&std::fs::read(file).unwrap())));
+    daemon.stop().await;
+    audit(&world, &mut app).await;
+}
+
+/// Killed while a receipt is written, and then the notice is paid no longer: what was half written does not stay.
+#[tokio::test]
+async fn a_draft_that_nobody_goes_on_with_is_swept() {
+    let (mut world, directory) = world().await;
+    world.set("reconcile.schedule", "* * * * * *");
+    world.sim.add_fault(Rule::always(Operation::Receipt, Fault::Lost { processed: true }));
+    let mut daemon = world.start().await;
+    let mut app = world.application().await;
+    paid(&world, &mut app, &bulk(1)).await;
+    until("its receipt is being fetched", async || files(&directory).len() == 1).await;
+    daemon.kill().await;
+    let drafts = files(&directory);
+    assert!(drafts.len() == 1 && drafts[0].extension().is_none(), "{drafts:?}");
+    let canceled = Alteration { status: Some(NoticeStatus::Canceled), ..Alteration::default() };
+    world.sim.alter("A-1", canceled).unwrap();
+    // Reconciled without receipts, so that nobody begins it anew.
+    world.unset("receipts.directory");
+    daemon = world.start().await;
+    until("it is canceled here too", async || app.status("A-1").await == "CANCELED").await;
+    daemon.stop().await;
+    assert_eq!(files(&directory), drafts);
+    world.set("receipts.directory", directory.to_str().unwrap());
+    daemon = world.start().await;
+    assert_eq!(files(&directory).len(), 0, "swept before it is ready");
     daemon.stop().await;
     audit(&world, &mut app).await;
 }

@@ -63,7 +63,7 @@ pub(crate) async fn run(options: &Options, args: &LifeArgs) -> anyhow::Result<Ex
     let mut world = World::without_application(options, LATENCY, |folder| settings(folder, port)).await?;
     go_wrong(&world.platform).await?;
     let log = Log::default();
-    let (calm, calmed) = watch::channel(false);
+    let (calm, weather) = watch::channel(false);
     let orders = Orders {
         seed: options.seed(),
         count: args.count,
@@ -71,7 +71,7 @@ pub(crate) async fn run(options: &Options, args: &LifeArgs) -> anyhow::Result<Ex
         callback: called.url(),
     };
     let database = world.installation.database();
-    let clerk = Clerk::open(&database, Arc::clone(&world.platform), orders, log.clone(), calmed).await?;
+    let clerk = Clerk::open(&database, Arc::clone(&world.platform), orders, log.clone(), weather).await?;
     let mut clerk = tokio::spawn(clerk.work());
     let caught = kill(&mut world, options.seed(), args.kills).await?;
     calm.send_replace(true);

@@ -45,7 +45,7 @@ mod tests {
         };
         let held = |until: &str| publish::State {
             held: Held { sides: vec![side.clone()], paused_until: Some(until.to_owned()) },
-            clock_off: None,
+            ..publish::State::default()
         };
         let told = lines(&held("2026-11-24T09:47:59.000Z"), now);
         assert_eq!(told.len(), 1, "{told:?}");

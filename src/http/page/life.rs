@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     address,
-    words::{class, from_now, meaning, moment, operation, source, took},
+    words::{class, from_now, meaning, moment, operation, phase, source, took},
 };
 use crate::{
     clock::Timestamp,
@@ -214,7 +214,7 @@ fn attempts(rows: &[AttemptRow], lang: Lang) -> Markup {
                             td {
                                 @match row.http_status {
                                     Some(status) => { "HTTP " (status) }
-                                    None => (row.phase),
+                                    None => (phase(lang, &row.phase)),
                                 }
                             }
                             td { (row.outcome.as_deref().unwrap_or(lang.pick("under way", "en cours"))) }

@@ -22,7 +22,11 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::View;
-use crate::{lang::Lang, notice::Status, verdict::state_of};
+use crate::{
+    lang::Lang,
+    notice::Status,
+    verdict::{self, state_of},
+};
 
 /// The longest reference that is looked for, in characters: an outbox has none longer, TresorPay's are up to 128.
 const MAX_REFERENCE: usize = 128;
@@ -93,20 +97,21 @@ async fn render(view: &View, shown: &Shown) -> (StatusCode, Markup) {
     let snapshot = match view.snapshot().await {
         Ok(snapshot) => snapshot,
         Err(error) => {
+            let word = overview::state_word(verdict::State::Critical, lang);
             let body = html! {
                 section.state.critical {
-                    h2 { "CRITICAL" }
+                    h2 { (word) }
                     p { (lang.pick("The outbox cannot be read: ", "La base de données ne peut pas être lue : ")) (error) }
                 }
             };
-            return (StatusCode::SERVICE_UNAVAILABLE, frame(view, shown, "CRITICAL", &body));
+            return (StatusCode::SERVICE_UNAVAILABLE, frame(view, shown, word, &body));
         }
     };
     let found = matches!(life, None | Some(Ok(Some(_))));
     let money = view.money(&snapshot).await;
     let requests = view.requests();
     let reasons = view.reasons(&snapshot, &requests, lang);
-    let state = state_of(&reasons).word();
+    let state = overview::state_word(state_of(&reasons), lang);
     let uncertain = snapshot
         .figures
         .summary

@@ -36,8 +36,10 @@ pub(super) fn section(money: Option<&Money>, lang: Lang) -> Markup {
 
 fn payments(money: &Money, lang: Lang) -> Markup {
     let (count, amount) = total(&money.payments);
+    // As counted, with the thousands apart.
     let paid =
-        counted(lang, count, lang.pick("notice paid", "avis payé"), lang.pick("notices paid", "avis payés"));
+        counted(lang, count, lang.pick("notice paid", "avis payé"), lang.pick("notices paid", "avis payés"))
+            .replacen(&count.to_string(), &lang.number(count), 1);
     html! {
         p.total { strong { (lang.amount(amount)) } " · " (paid) }
         @if count > 0 {

@@ -15,7 +15,7 @@ use crate::{
     lang::Lang,
     notice::Status,
     publish,
-    store::NextDue,
+    store::{NextDue, inspect::StatusCount},
     verdict::{
         Reason, State, state_of,
         words::{counted, duration, size},
@@ -28,7 +28,7 @@ pub(super) fn state(reasons: &[Reason], lang: Lang) -> Markup {
     let class = state_class(state);
     html! {
         section.state.(class) aria-label=(lang.pick("State", "État")) {
-            h2 { (state.word()) }
+            h2 { (state_word(state, lang)) }
             @if reasons.is_empty() {
                 p { (lang.pick("Nothing needs attention.", "Rien à signaler.")) }
             } @else {
@@ -39,6 +39,15 @@ pub(super) fn state(reasons: &[Reason], lang: Lang) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// The state, for the heading and the title.
+pub(super) const fn state_word(state: State, lang: Lang) -> &'static str {
+    match state {
+        State::Ok => "OK",
+        State::Warning => lang.pick("WARNING", "ATTENTION"),
+        State::Critical => lang.pick("CRITICAL", "CRITIQUE"),
     }
 }
 
@@ -58,9 +67,12 @@ pub(super) fn waiting(
     requests: &publish::State,
     lang: Lang,
 ) -> Markup {
-    let amount = |status: Status| {
+    let amount = |count: &StatusCount| {
         let amounts = money.map(|money| money.amounts.as_slice()).unwrap_or_default();
-        amounts.iter().find(|(of, _)| *of == status).map(|(_, amount)| lang.amount(amount.0))
+        let (_, rows, amount) = amounts.iter().find(|(status, ..)| *status == count.status)?;
+        // Of a moment ago, where there are many.
+        let about = if *rows == count.rows { "" } else { "≈ " };
+        Some(format!("{about}{}", lang.amount(amount.0)))
     };
     html! {
         section {
@@ -81,7 +93,7 @@ pub(super) fn waiting(
                                 th scope="row" { span.status.(class(count.status)) { (count.status) } }
                                 td.wide { (meaning(lang, count.status)) }
                                 td.number { (lang.number(count.rows)) }
-                                td.number { (amount(count.status).unwrap_or_else(|| "–".to_owned())) }
+                                td.number { (amount(count).unwrap_or_else(|| "–".to_owned())) }
                             }
                         }
                     }
@@ -120,9 +132,11 @@ fn facts(
         lang.pick("Status requests", "Consultations"),
         poll.map_or_else(
             || lang.pick("no notice to ask about", "aucun avis à consulter").to_owned(),
-            |at| match lang {
-                Lang::En => format!("next {}", from_now(lang, at, now)),
-                Lang::Fr => format!("prochaine {}", from_now(lang, at, now)),
+            |at| match (lang, Timestamp::parse(at).is_some_and(|at| at > now)) {
+                (Lang::En, true) => format!("next {}", from_now(lang, at, now)),
+                (Lang::Fr, true) => format!("prochaine {}", from_now(lang, at, now)),
+                (Lang::En, false) => format!("due, {}", from_now(lang, at, now)),
+                (Lang::Fr, false) => format!("à faire, {}", from_now(lang, at, now)),
             },
         ),
     ));

@@ -52,6 +52,16 @@ pub(super) fn operation(lang: Lang, operation: &str) -> &str {
     }
 }
 
+/// How far a request came that nobody answered.
+pub(super) fn phase(lang: Lang, phase: &str) -> &str {
+    match phase {
+        "unsent" => lang.pick("never left", "jamais partie"),
+        "sent" => lang.pick("no answer", "sans réponse"),
+        "answered" => lang.pick("answered", "répondue"),
+        other => other,
+    }
+}
+
 /// `in 12 s`, `3 min ago`; `dans 12 s`, `il y a 3 min`. What is no time stays as it is.
 pub(super) fn from_now(lang: Lang, text: &str, now: Timestamp) -> String {
     let Some(at) = Timestamp::parse(text) else { return text.to_owned() };

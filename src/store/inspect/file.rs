@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -10,12 +10,9 @@ use std::{
 use super::Inspect;
 use crate::store::{
     StoreError,
-    lease::{beside, lock_file},
+    lease::{beside, holder, lock_file},
     open::check_folder,
 };
-
-/// Longest description of a holder that is read, in bytes.
-const MAX_HOLDER: u64 = 200;
 
 /// Whether a daemon works on a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,13 +95,6 @@ pub fn daemon_state(database: &Path) -> DaemonState {
         Err(TryLockError::WouldBlock) => DaemonState::Running(holder(&file)),
         Err(TryLockError::Error(error)) => DaemonState::Unknown(format!("{}: {error}", path.display())),
     }
-}
-
-fn holder(file: &File) -> String {
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_HOLDER).read_to_end(&mut bytes);
-    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-    if read.is_ok() && !text.is_empty() { text } else { "unknown process".to_owned() }
 }
 
 #[cfg(test)]

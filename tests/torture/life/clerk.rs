@@ -301,9 +301,7 @@ fn wish(step: &Step, mind: &mut fastrand::Rng) -> Option<&'static str> {
         _ => {}
     }
     match (&*step.to_status, mind.u32(0..100)) {
-        ("PENDING" | "EMITTING", 0..2) | ("EMITTED", 0..4) | ("PAID", 0..3) | ("CANCELED", 0..3) => {
-            Some("cancel")
-        }
+        ("PENDING" | "EMITTING", 0..2) | ("EMITTED", 0..4) | ("PAID" | "CANCELED", 0..3) => Some("cancel"),
         ("EMITTED", 4..10) | ("PAID", 3..7) | ("CANCELED", 3..20) => Some("poll"),
         ("EMITTED", 10..12) | ("PAID", 7..20) => Some("confirm-delivery"),
         ("EMITTED", 12..14) | ("PAID", 20..35) => Some("fetch-receipt"),
