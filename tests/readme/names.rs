@@ -109,7 +109,7 @@ fn every_command_and_option_that_is_named_exists() {
                     continue;
                 }
                 // The user or the group of that name.
-                if ["-u ", "--groups "].iter().any(|option| line[..at].ends_with(option)) {
+                if ["-u ", "-g ", "-o ", "--groups "].iter().any(|option| line[..at].ends_with(option)) {
                     continue;
                 }
                 let mut words = line[at..].split([' ', ';', '"', ')', '`']).skip(1);
