@@ -6,6 +6,8 @@
 mod alerts; // what the alert rules name exists
 #[path = "readme/demo.rs"]
 mod demo; // the output that the README shows is what the demo prints
+#[path = "readme/french.rs"]
+mod french; // the French pages follow the English ones
 #[path = "readme/links.rs"]
 mod links; // files, anchors, versions, the code map
 #[path = "readme/live.rs"]

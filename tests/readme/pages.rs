@@ -35,15 +35,16 @@ impl Page {
 
     /// Every page that this test answers for.
     pub(crate) fn all() -> Vec<Self> {
-        let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-        let mut paths: Vec<PathBuf> =
-            docs.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect();
+        let folders = ["docs", "docs/fr"].map(|folder| root().join(folder));
+        let docs = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+        let mut paths: Vec<PathBuf> = docs.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|kind| kind == "md"));
         paths.sort();
-        let names = paths.iter().map(|path| format!("docs/{}", path.file_name().unwrap().to_str().unwrap()));
-        ["README.md".to_owned(), "CHANGELOG.md".to_owned()]
+        let names = paths.iter().map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap());
+        ["README.md", "README.fr.md", "CHANGELOG.md", "examples/README.md"]
             .into_iter()
             .chain(names)
-            .map(|path| Self::read(&path))
+            .map(Self::read)
             .collect()
     }
 

@@ -53,7 +53,11 @@ fn columns_that_are_named_with_their_table_exist() {
     for page in Page::all() {
         for span in page.spans() {
             let Some((table, column)) = span.split_once('.') else { continue };
-            if TABLES.contains(&table) && column.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            // `outbox.db` is the file.
+            if TABLES.contains(&table)
+                && column != "db"
+                && column.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            {
                 assert!(columns(table).iter().any(|one| one == column), "{}: {span}", page.path);
                 named += 1;
             }
