@@ -104,12 +104,17 @@ pub async fn migrate_only(path: &Path, binding: &Binding) -> Result<(), StoreErr
     close_and_leave_wal(conn, path).await
 }
 
-/// Closes the last connection that writes; `-wal` and `-shm` stay, and stay the daemon's.
+/// Closes the last connection that writes. `-wal` and `-shm` stay, empty, and stay the daemon's.
+///
+/// Empty, because an old copy of the file alone, put back later, must find no newer WAL beside it.
 ///
 /// SQLite removes them when the last connection is closed, and whoever comes next makes them anew as its own: an
 /// application that only reads, say. In a folder with the sticky bit the kernel (`fs.protected_regular`) then keeps the
 /// daemon from opening them. A connection that only reads removes nothing, so one is there until the other is closed.
-pub(super) async fn close_and_leave_wal(conn: SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(super) async fn close_and_leave_wal(mut conn: SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await {
+        tracing::warn!(%error, "the WAL could not be written back; the next start does it");
+    }
     let keeper = async {
         let mut keeper = SqliteConnection::connect_with(&base_options(path).read_only(true)).await?;
         sqlx::query("SELECT count(*) FROM sqlite_master").execute(&mut keeper).await?;

@@ -104,8 +104,6 @@ impl Restore {
         let accepted = put_in_doubt(&mut conn).await?;
         let standing = Standing::read(&mut conn).await?;
         Mark::open(&self.mark, &standing)?;
-        // So that nothing of it lies about in a -wal.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await?;
         close_and_leave_wal(conn, &self.path).await?;
         Ok(accepted)
     }

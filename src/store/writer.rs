@@ -169,12 +169,7 @@ impl WriterTask {
     /// Every handle is gone.
     async fn close(&mut self) -> Result<(), StoreError> {
         self.sync_mark().await;
-        if let Some(mut conn) = self.conn.take() {
-            // An old copy of the file alone, put back later, must find no newer WAL beside it.
-            let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await;
-            if let Err(error) = emptied {
-                tracing::warn!(%error, "the WAL could not be written back; the next start does it");
-            }
+        if let Some(conn) = self.conn.take() {
             close_and_leave_wal(conn, &self.file.path).await?;
         }
         Ok(())

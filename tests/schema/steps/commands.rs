@@ -101,6 +101,6 @@ pub(super) fn commands_are_checked(execute: Execute) {
     reads(
         execute,
         "SELECT count(*) FROM command WHERE done_at IS NULL AND requested_at GLOB '20*T*Z' AND reference IS NOT 'asked'",
-        &["9"],
+        &["10"],
     );
 }
