@@ -276,7 +276,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert!(status.success() && errors.is_empty(), "{status}\n{errors}");
 }
 
-/// Name and content of everything in a folder.
+/// Name and content of everything in a folder, save the marks of who reads.
 fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     std::fs::read_dir(folder)
         .unwrap()
