@@ -2,7 +2,7 @@
 //! to nothing yet once more later. Everything here may be lost with the process.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,11 +30,19 @@ const RECHECK_EVERY: Duration = Duration::from_secs(600);
 
 type Key = (Bearer, Option<TresorPayReference>);
 
+/// Where a hint is.
+enum Stage {
+    Waits,
+    /// It is being looked at. TresorPay may have been asked already, so one that comes meanwhile is news.
+    Looked {
+        next: Option<Hint>,
+    },
+}
+
 #[derive(Default)]
 struct Intake {
     waiting: Vec<Hint>,
-    /// What waits or is being looked at.
-    busy: HashSet<Key>,
+    busy: HashMap<Key, Stage>,
     /// Since when hints of a row are counted, and how many came.
     rows: HashMap<i64, (Instant, u32)>,
     later: Vec<(Instant, Hint)>,
@@ -99,7 +107,7 @@ fn key(hint: &Hint) -> Key {
 impl Intake {
     /// Takes a hint, unless it waits already or its row had too many.
     fn take(&mut self, hint: Hint, now: Instant) {
-        if self.busy.contains(&key(&hint)) {
+        if let Some(Stage::Waits | Stage::Looked { next: Some(_) }) = self.busy.get(&key(&hint)) {
             return;
         }
         let over = |since: Instant| now.saturating_duration_since(since) >= ROW_WINDOW;
@@ -114,10 +122,19 @@ impl Intake {
             (*since, *hints) = (now, 0);
         }
         *hints += 1;
-        if *hints <= ROW_HINTS {
-            self.busy.insert(key(&hint));
-            self.waiting.push(hint);
+        if *hints > ROW_HINTS {
+            return;
         }
+        if let Some(Stage::Looked { next }) = self.busy.get_mut(&key(&hint)) {
+            *next = Some(hint);
+        } else {
+            self.wait(hint);
+        }
+    }
+
+    fn wait(&mut self, hint: Hint) {
+        self.busy.insert(key(&hint), Stage::Waits);
+        self.waiting.push(hint);
     }
 
     /// When there is something to look at.
@@ -133,18 +150,24 @@ impl Intake {
     fn round(&mut self, now: Instant) -> Vec<Hint> {
         let due = self.later.extract_if(.., |(at, _)| *at <= now).map(|(_, hint)| hint);
         self.waiting.extend(due);
-        self.waiting.drain(..ROUND.min(self.waiting.len())).collect()
+        let round: Vec<Hint> = self.waiting.drain(..ROUND.min(self.waiting.len())).collect();
+        for hint in &round {
+            self.busy.insert(key(hint), Stage::Looked { next: None });
+        }
+        round
     }
 
     /// A round ended; `again` is to be looked at once more, after these waits.
     fn end(&mut self, keys: &[Key], again: Vec<(Duration, Hint)>) {
         for key in keys {
-            self.busy.remove(key);
+            if let Some(Stage::Looked { next: Some(hint) }) = self.busy.remove(key) {
+                self.wait(hint);
+            }
         }
         let now = Instant::now();
         for (wait, hint) in again {
-            if self.later.len() < LATER {
-                self.busy.insert(key(&hint));
+            if self.later.len() < LATER && !self.busy.contains_key(&key(&hint)) {
+                self.busy.insert(key(&hint), Stage::Waits);
                 self.later.push((now + wait, hint));
             }
         }
@@ -197,6 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_while_the_same_is_looked_at_is_looked_at_once_more() {
+        let tokens = CallbackTokens::new(&new_key().unwrap()).unwrap();
+        let (mut intake, now) = (Intake::default(), Instant::now());
+        intake.take(hint(&tokens, 1, "TP1"), now);
+        let keys: Vec<_> = intake.round(now).iter().map(key).collect();
+        for _ in 0..2 {
+            intake.take(hint(&tokens, 1, "TP1"), now);
+        }
+        assert!(intake.waiting.is_empty(), "not beside the look under way");
+        intake.end(&keys, vec![(ROW_WINDOW, hint(&tokens, 1, "TP1"))]);
+        assert_eq!((intake.waiting.len(), intake.later.len()), (1, 0), "at once, and once");
+        let round = intake.round(now);
+        intake.end(&round.iter().map(key).collect::<Vec<_>>(), Vec::new());
+        assert!(intake.busy.is_empty() && intake.waiting.is_empty());
+    }
+
+    #[test]
     fn memory_is_bounded_whatever_comes() {
         let tokens = CallbackTokens::new(&new_key().unwrap()).unwrap();
         let (mut intake, now) = (Intake::default(), Instant::now());
@@ -204,8 +244,9 @@ mod tests {
             intake.take(hint(&tokens, row, "TP1"), now);
         }
         assert_eq!((intake.rows.len(), intake.waiting.len()), (ROWS, ROWS));
-        let again = std::mem::take(&mut intake.waiting).into_iter().map(|hint| (ROW_WINDOW, hint)).collect();
-        intake.end(&[], again);
+        let waiting = std::mem::take(&mut intake.waiting);
+        let keys: Vec<_> = waiting.iter().map(key).collect();
+        intake.end(&keys, waiting.into_iter().map(|hint| (ROW_WINDOW, hint)).collect());
         assert_eq!(intake.later.len(), LATER);
         intake.take(hint(&tokens, 1, "TP9"), now + ROW_WINDOW);
         assert_eq!(intake.rows.len(), 1);
