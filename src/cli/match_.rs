@@ -74,10 +74,10 @@ pub(crate) struct MatchArgs {
     /// What stands between two columns: one character, or `tab` [default: found out]
     #[arg(long, value_name = "CHARACTER", value_parser = separator)]
     separator: Option<u8>,
-    /// What to write
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// Write it there instead of to standard output
+    /// What to write [default: by the name of --output, else text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+    /// Write it there instead of to standard output; never over a file that is there
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Language of what is written [default: the environment's]
@@ -191,6 +191,20 @@ async fn compare(
     Ok(())
 }
 
+impl MatchArgs {
+    fn format(&self) -> Format {
+        let by_name = || {
+            let extension = self.output.as_deref()?.extension()?.to_str()?.to_ascii_lowercase();
+            match extension.as_str() {
+                "csv" => Some(Format::Csv),
+                "html" | "htm" => Some(Format::Html),
+                _ => None,
+            }
+        };
+        self.format.or_else(by_name).unwrap_or(Format::Text)
+    }
+}
+
 fn tell(args: &MatchArgs, lang: Lang, report: &Report<'_>) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::Other(anyhow::Error::new(error));
     if args.json {
@@ -198,7 +212,7 @@ fn tell(args: &MatchArgs, lang: Lang, report: &Report<'_>) -> Result<(), Failure
         output.json(&document(report))?;
         return output.finish();
     }
-    match (args.format, &args.output) {
+    match (args.format(), &args.output) {
         (Format::Text, None) => {
             let mut output = Output::stdout();
             text(lang, report, &mut output)?;
@@ -225,7 +239,7 @@ fn save(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Res
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist_noclobber(path)?;
     Ok(())
 }
 

@@ -273,10 +273,10 @@ async fn csv_and_html_are_whole_tame_and_in_both_languages() {
     for (lang, title, date) in
         [("fr", "État de rapprochement", "05/10/2026"), ("en", "Statement and outbox compared", "5 Oct 2026")]
     {
-        let ran = compare(&bench, &hostile, &["--format", "html", "--lang", lang, "--output", "page.html"])
-            .exits(1);
+        let name = format!("{lang}.html");
+        let ran = compare(&bench, &hostile, &["--lang", lang, "--output", &name]).exits(1);
         assert!(ran.out.contains("✗"), "{}", ran.out);
-        let page = fs::read_to_string(bench.path("page.html")).unwrap();
+        let page = fs::read_to_string(bench.path(&name)).unwrap();
         assert!(
             page.contains(title) && page.contains(date) && page.contains(&format!("lang=\"{lang}\"")),
             "{page}"
@@ -290,5 +290,6 @@ async fn csv_and_html_are_whole_tame_and_in_both_languages() {
     }
     let missing = compare(&bench, &hostile, &["--format", "html", "--output", "no/such/folder.html"]);
     missing.exits(1).complains("no/such/folder.html: No such file");
+    compare(&bench, &hostile, &["--output", "fr.html"]).exits(1).complains("fr.html: File exists");
     assert_eq!(bench.number("SELECT count(*) FROM transition").await, 9, "it only reads");
 }
