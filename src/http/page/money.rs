@@ -43,7 +43,7 @@ fn payments(money: &Money, lang: Lang) -> Markup {
     html! {
         p.total { strong { (lang.amount(amount)) } " · " (paid) }
         @if count > 0 {
-            (drawn(by_hour(money, lang)))
+            div.hours { (drawn(by_hour(money, lang))) }
             h3 { (lang.pick("By way of payment", "Par moyen de paiement")) }
             (by_provider(money, lang))
         }
