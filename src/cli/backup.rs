@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::anyhow;
@@ -23,6 +24,9 @@ use crate::{
     store::{self, BackupError, Copied, inspect::FileState},
 };
 use place::Draft;
+
+/// Between two looks for a name: they differ by the second.
+const NAME_AGAIN: Duration = Duration::from_millis(100);
 
 /// Arguments of `backup`.
 #[derive(Debug, clap::Args)]
@@ -93,7 +97,7 @@ fn target(args: &BackupArgs) -> Result<(PathBuf, PathBuf), Failure> {
                 anyhow!("{shown} is no folder: --keep is about the backups of one; make it first").into()
             );
         }
-        let file = target.join(place::name(Timestamp::now()));
+        let file = free_name(&target);
         return Ok((target, file));
     }
     if target.is_dir() {
@@ -105,6 +109,17 @@ fn target(args: &BackupArgs) -> Result<(PathBuf, PathBuf), Failure> {
     match target.parent() {
         Some(folder) if folder.is_dir() => Ok((folder.to_owned(), target)),
         _ => Err(anyhow!("there is no folder for {shown}: make it first").into()),
+    }
+}
+
+/// A name that no backup of this folder has: the second of the last one passes first.
+fn free_name(folder: &Path) -> PathBuf {
+    loop {
+        let file = folder.join(place::name(Timestamp::now()));
+        if file.symlink_metadata().is_err() {
+            return file;
+        }
+        std::thread::sleep(NAME_AGAIN);
     }
 }
 
