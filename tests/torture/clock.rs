@@ -19,7 +19,7 @@ const BEYOND: i64 = 3600;
 /// The clock of the daemons.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    library: Option<&'static str>,
+    preloaded: Option<&'static str>,
     offset: PathBuf,
     latest: i64,
 }
@@ -27,15 +27,15 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that is right.
     pub(crate) fn new(folder: &Path) -> anyhow::Result<Self> {
-        let library = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
-        let mut clock = Self { library, offset: folder.join("clock"), latest: 0 };
+        let preloaded = LIBRARIES.into_iter().find(|path| Path::new(path).exists());
+        let mut clock = Self { preloaded, offset: folder.join("clock"), latest: 0 };
         clock.step(0)?;
         Ok(clock)
     }
 
     /// Whether it can be stepped.
     pub(crate) fn steps(&self) -> bool {
-        self.library.is_some()
+        self.preloaded.is_some()
     }
 
     /// Shows so many seconds more than the true time, in running daemons within a second.
@@ -53,7 +53,7 @@ impl Clock {
 
     /// Puts a daemon under this clock.
     pub(crate) fn apply(&self, command: &mut Command) {
-        if let Some(library) = self.library {
+        if let Some(library) = self.preloaded {
             command
                 .env("LD_PRELOAD", library)
                 .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
