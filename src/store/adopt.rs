@@ -1,9 +1,9 @@
 //! Adopting notices that another system emitted: rows that are inserted and made `EMITTED` in one commit, so that nobody
 //! can ever claim them. While a daemon runs it goes on with its work beside this; else the lease is held.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sqlx::{Connection, FromRow, SqliteConnection};
+use sqlx::{Connection, FromRow, Row, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
     Binding, Lease, NewRow, SchemaState, StoreError,
@@ -11,7 +11,9 @@ use super::{
     inspect::Inspect,
     json,
     mark::{Mark, MarkState, compare},
-    open::{MIGRATOR, admit, base_options, check_folder, daemon_options, is_there, prepare},
+    open::{
+        MIGRATOR, admit, base_options, check_folder, close_and_leave_wal, daemon_options, is_there, prepare,
+    },
 };
 use crate::{
     clock::Timestamp,
@@ -155,20 +157,7 @@ impl Rules {
 
     /// The rule that `row` breaks, in the schema's words.
     pub async fn broken(&mut self, row: &NewRow) -> Result<Option<String>, StoreError> {
-        let checked = sqlx::query(CHECK)
-            .bind(&row.reference)
-            .bind(&row.code_client)
-            .bind(&row.code_structure)
-            .bind(row.net_total)
-            .bind(&row.created_at)
-            .bind(&row.tax_payer)
-            .bind(&row.items)
-            .bind(&row.authorized_payment_modes)
-            .bind(&row.callback)
-            .bind(&row.redirect_url)
-            .execute(&mut self.conn)
-            .await;
-        match checked {
+        match bound(CHECK, row).execute(&mut self.conn).await {
             Ok(_) => Ok(None),
             Err(error) if super::error::is_constraint(&error) => Ok(Some(
                 error.as_database_error().map_or_else(String::new, |error| error.message().to_owned()),
@@ -180,6 +169,7 @@ impl Rules {
 
 /// A connection that may adopt.
 pub struct Adopter {
+    path: PathBuf,
     conn: SqliteConnection,
     /// `None`: a daemon has it, and works on.
     lease: Option<Lease>,
@@ -221,7 +211,7 @@ impl Adopter {
                         .await
                         .map_err(|error| damage_at(path, error))?;
                 }
-                Ok(Self { conn, lease: Some(lease) })
+                Ok(Self { path: path.to_owned(), conn, lease: Some(lease) })
             }
             Err(StoreError::Held { .. }) => Self::beside(path, mark, binding).await,
             Err(error) => Err(error),
@@ -243,7 +233,8 @@ impl Adopter {
         }
         reading.close().await?;
         let options = daemon_options(path).pragma("wal_autocheckpoint", "0");
-        Ok(Self { conn: SqliteConnection::connect_with(&options).await?, lease: None })
+        let conn = SqliteConnection::connect_with(&options).await?;
+        Ok(Self { path: path.to_owned(), conn, lease: None })
     }
 
     /// Whether a daemon works on the database meanwhile.
@@ -293,20 +284,17 @@ impl Adopter {
     }
 
     /// Ends.
-    pub async fn close(mut self) -> Result<(), StoreError> {
-        if self.lease.is_some() {
-            // So that no -wal of it lies about.
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await?;
+    pub async fn close(self) -> Result<(), StoreError> {
+        match self.lease {
+            Some(_) => close_and_leave_wal(self.conn, &self.path).await,
+            None => Ok(self.conn.close().await?),
         }
-        self.conn.close().await?;
-        Ok(())
     }
 }
 
-/// Between the two statements the row is `PENDING`, and nobody but this transaction sees it.
-async fn insert(conn: &mut SqliteConnection, adoptee: &Adoptee, at: Timestamp) -> Result<(), sqlx::Error> {
-    let row = &adoptee.row;
-    let (id,): (i64,) = sqlx::query_as(INSERT)
+/// `statement` with the application's columns, in the order of [`CHECK`] and [`INSERT`].
+fn bound<'q>(statement: &'static str, row: &'q NewRow) -> Query<'q, Sqlite, SqliteArguments> {
+    sqlx::query(statement)
         .bind(&row.reference)
         .bind(&row.code_client)
         .bind(&row.code_structure)
@@ -317,8 +305,12 @@ async fn insert(conn: &mut SqliteConnection, adoptee: &Adoptee, at: Timestamp) -
         .bind(&row.authorized_payment_modes)
         .bind(&row.callback)
         .bind(&row.redirect_url)
-        .fetch_one(&mut *conn)
-        .await?;
+}
+
+/// Between the two statements the row is `PENDING`, and nobody but this transaction sees it.
+async fn insert(conn: &mut SqliteConnection, adoptee: &Adoptee, at: Timestamp) -> Result<(), sqlx::Error> {
+    let row = &adoptee.row;
+    let id: i64 = bound(INSERT, row).fetch_one(&mut *conn).await?.try_get(0)?;
     let now = at.to_string();
     let emitted = sqlx::query(EMITTED)
         .bind(id)

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    os::unix::fs::MetadataExt,
     process::{Child, Command, Stdio},
 };
 
@@ -128,6 +129,25 @@ async fn they_are_what_tresorpay_says_and_are_followed_from_then_on() {
     .await;
     assert_eq!(world.emissions(), 5, "only the older system emitted");
     daemon.stop().await;
+}
+
+/// Whoever comes next must not make them anew as its own: see `sharing`.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_place_of_a_daemon_it_leaves_wal_and_shm_as_they_were_and_empty() {
+    let world = world().await;
+    let (_, csv) = OldSystem::of(&world).await.emit_all(1).await;
+    assert_eq!(world.run(&["migrate"]).await.0, 0);
+    let left = || {
+        ["-wal", "-shm"].map(|suffix| {
+            let file = format!("{}{suffix}", world.database().display());
+            std::fs::metadata(file).unwrap()
+        })
+    };
+    let before = left();
+    assert_eq!(adopt(&world, &file(&world, &csv), &["--yes"]).await.0, 0);
+    let after = left();
+    assert_eq!(after[0].len(), 0, "they are in the database itself");
+    assert_eq!(after.map(|file| file.ino()), before.map(|file| file.ino()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,8 @@ async fn a_stop_and_migrate_leave_wal_and_shm_and_nothing_in_them() {
         (wal.len(), wal.ino(), shm.ino())
     };
     assert_eq!(world.run(&["migrate"]).await.0, 0);
-    let (_, wal, shm) = left("migrate");
+    let (length, wal, shm) = left("migrate");
+    assert_eq!(length, 0, "the schema is in the database itself");
     let mut daemon = world.start().await;
     let mut app = world.application().await;
     app.insert(&bulk(3)).await;
