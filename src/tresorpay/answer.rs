@@ -232,6 +232,9 @@ fn judge_no_answer(why: &NoAnswer) -> Judgement {
 }
 
 fn judge_answer(answer: &Answer, context: Context) -> Judgement {
+    if let 200..=299 = answer.status {
+        return judge_success(answer);
+    }
     let problem = problem_of(answer);
     let refusal = problem.as_ref().filter(|problem| !problem.is_about_the_path());
     let judgement = |verdict, code, detail: String, health| Judgement {
@@ -246,7 +249,6 @@ fn judge_answer(answer: &Answer, context: Context) -> Judgement {
     let said = || said(answer, problem.as_ref());
     let pause = answer.retry_after.map(|after| Health::Pause(after.0));
     match answer.status {
-        200..=299 => judge_success(answer),
         401 => judgement(Verdict::NotCreated, ErrorCode::Unauthorized, said(), Health::Bad),
         429 => judgement(Verdict::NotCreated, ErrorCode::RateLimited, said(), pause.unwrap_or(Health::Bad)),
         503 if pause.is_some() && refusal.is_some() => {
