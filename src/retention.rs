@@ -298,7 +298,9 @@ impl Retention {
             tracing::warn!(
                 code,
                 most = MAX_VACUUM,
-                "the database was not written anew after personal data was taken out: it is too large for that, or somebody                  writes. Of a few rows, copies may be left in parts of its pages that are not in use; to remove them, run                  `VACUUM` in the sqlite3 shell at a quiet hour"
+                "the database was not written anew after personal data was taken out: it is too large for that, or somebody \
+                 writes. Of a few rows, copies may be left in parts of its pages that are not in use; to remove them, run \
+                 `VACUUM` in the sqlite3 shell at a quiet hour"
             );
         });
         Ok(())

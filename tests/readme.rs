@@ -4,6 +4,8 @@
 
 #[path = "readme/alerts.rs"]
 mod alerts; // what the alert rules name exists
+#[path = "readme/books.rs"]
+mod books; // the accountants' examples are what the program prints
 #[path = "readme/demo.rs"]
 mod demo; // the output that the README shows is what the demo prints
 #[path = "readme/french.rs"]

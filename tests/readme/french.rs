@@ -1,8 +1,17 @@
-//! The French pages follow the English ones: the same code, the same codes and statuses, and each names its original.
+//! The French pages follow the English ones: every page has its sibling, and both the same sections, code and tables.
 
 use std::collections::BTreeSet;
 
-use crate::pages::{Page, cell_spans, file};
+use crate::{
+    books::OUTPUT_OF,
+    pages::{Page, cell_spans, file},
+};
+
+/// For who works on the program, not with it: in English only.
+const IN_ENGLISH_ONLY: [&str; 4] =
+    ["docs/architecture.md", "docs/guarantees.md", "docs/performance.md", "docs/proof.md"];
+/// Lists of pages; the French one has a glossary, too.
+const INDEX: &str = "docs/fr/README.md";
 
 /// Every French page, with the English one that it follows.
 fn french() -> Vec<(Page, Page)> {
@@ -27,32 +36,83 @@ fn french() -> Vec<(Page, Page)> {
         .collect()
 }
 
+/// All code, but for what the program itself prints in the page's language.
 fn blocks(page: &Page) -> Vec<String> {
-    page.fences().into_iter().map(|fence| fence.text).collect()
+    let own_language = |note: &str| note.starts_with(OUTPUT_OF) && note.contains(" --lang ");
+    let fences = page.fences().into_iter().filter(|fence| !fence.note.as_deref().is_some_and(own_language));
+    fences.map(|fence| fence.text).collect()
 }
 
 #[test]
-fn every_block_of_a_french_page_stands_in_its_original_in_the_same_order() {
+fn the_french_pages_have_the_same_code() {
     for (page, original) in french() {
-        let theirs = blocks(&original);
-        let mut rest = theirs.iter();
-        for block in blocks(&page) {
-            assert!(
-                rest.any(|one| *one == block),
-                "{}: {} does not have this block, or not in this place:\n{block}",
-                page.path,
-                original.path
-            );
+        let (ours, theirs) = (blocks(&page), blocks(&original));
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(ours, theirs, "{} and {}", page.path, original.path);
         }
+        assert_eq!(ours.len(), theirs.len(), "{} and {} end otherwise", page.path, original.path);
     }
 }
 
+/// `##` of each heading, in order.
+fn levels(page: &Page) -> Vec<String> {
+    let prose = page.prose();
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    headings.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The code spans of each row of each table; within a row, two languages have an order of their own.
+fn rows(page: &Page) -> Vec<Vec<String>> {
+    let prose = page.prose();
+    let rows = prose.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---"));
+    rows.map(|row| {
+        let mut spans: Vec<String> = cell_spans(row).into_iter().map(str::to_owned).collect();
+        spans.sort_unstable();
+        spans
+    })
+    .collect()
+}
+
 #[test]
-fn the_french_readme_has_every_block_of_the_readme() {
-    let (english, french) = (Page::read("README.md"), Page::read("README.fr.md"));
-    let translated = blocks(&french);
-    for block in blocks(&english) {
-        assert!(translated.contains(&block), "README.fr.md lacks this block of README.md:\n{block}");
+fn the_french_pages_have_the_same_sections_and_tables() {
+    for (page, original) in french().into_iter().filter(|(page, _)| page.path != INDEX) {
+        let (ours, theirs) = (levels(&page), levels(&original));
+        assert_eq!(ours, theirs, "{}: {:#?}", page.path, page.headings());
+        let (ours, theirs) = (rows(&page), rows(&original));
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(ours, theirs, "{} and {}", page.path, original.path);
+        }
+        assert_eq!(ours.len(), theirs.len(), "{} and {} end otherwise", page.path, original.path);
+    }
+}
+
+/// Whether the page leads to `target`, or to a section of it.
+fn links(page: &Page, target: &str) -> bool {
+    [')', '#'].iter().any(|end| page.text.contains(&format!("]({target}{end}")))
+}
+
+#[test]
+fn every_page_for_users_has_a_french_sibling_and_the_french_pages_lead_there() {
+    let french = french();
+    let index = Page::read(INDEX);
+    let english = Page::all().into_iter().filter(|page| {
+        page.path.starts_with("docs/")
+            && !page.path.starts_with("docs/fr/")
+            && !IN_ENGLISH_ONLY.contains(&page.path.as_str())
+    });
+    for original in english {
+        let sibling = french.iter().find(|(_, followed)| followed.path == original.path);
+        let (sibling, _) = sibling.unwrap_or_else(|| panic!("{} has no French page", original.path));
+        let (theirs, ours) =
+            (original.path.strip_prefix("docs/").unwrap(), sibling.path.strip_prefix("docs/").unwrap());
+        assert!(links(&original, ours), "{} does not lead to {}", original.path, sibling.path);
+        let name = ours.strip_prefix("fr/").unwrap();
+        assert!(name == "README.md" || links(&index, name), "{INDEX} does not lead to {name}");
+        for (page, _) in french.iter().filter(|(_, followed)| followed.path != original.path) {
+            let to_english =
+                if page.path == "README.fr.md" { original.path.clone() } else { format!("../{theirs}") };
+            assert!(!links(page, &to_english), "{} leads to {to_english} and not to {name}", page.path);
+        }
     }
 }
 
@@ -86,25 +146,6 @@ fn the_runbook_has_every_code_once_and_every_status() {
         let rows = page.rows(by_status);
         assert_eq!(rows.iter().map(|row| cell_spans(&row[0])[0]).collect::<Vec<_>>(), statuses, "{path}");
     }
-}
-
-#[test]
-fn the_french_tables_have_every_status_column_and_answer() {
-    let (english, french) = (Page::read("docs/outbox.md"), Page::read("docs/fr/outbox.md"));
-    let spans = |page: &Page, heading: &str, cell: usize| -> Vec<String> {
-        let rows = page.rows(heading);
-        rows.iter().map(|row| cell_spans(&row[cell])[0].to_owned()).collect()
-    };
-    for (theirs, ours, cell) in [
-        ("## The statuses", "## Les statuts", 0),
-        ("## What an answer means", "## Ce que signifie une réponse", 1),
-        ("## `outbox`", "## `outbox`", 0),
-    ] {
-        assert_eq!(spans(&french, ours, cell), spans(&english, theirs, cell), "{ours}");
-    }
-    let french = Page::read("README.fr.md");
-    let readme = Page::read("README.md");
-    assert_eq!(spans(&french, "## Savoir quand c'est payé", 0), spans(&readme, "## Know when it is paid", 0));
 }
 
 /// A page that was typed without accents, or that an editor spoilt.
