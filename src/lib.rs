@@ -15,6 +15,7 @@ pub mod emit; // from a claimed row to its recorded answer
 pub mod http; // health, metrics and the status page
 pub mod lang; // English and French: how each writes amounts and dates
 pub mod lifecycle; // signals, sd_notify, watchdog
+mod listen; // connections to the daemon's own servers, within bounds
 pub mod logging; // where log lines go
 pub mod notice; // the domain, free of SQL and HTTP
 pub mod observe; // the instruments: what the daemon counts of its own work

@@ -1,38 +1,24 @@
-//! The server that TresorPay calls: 204 to everything, within bounds of connections, bytes and time. Nothing that a
-//! stranger sends is logged or kept.
+//! The server that TresorPay calls: 204 to everything. Nothing that a stranger sends is logged or kept.
 
-use std::{convert::Infallible, future::ready, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, net::SocketAddr, time::Duration};
 
 use http_body_util::Empty;
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
 use super::{CallbackTokens, Hint};
-use crate::notice::TresorPayReference;
+use crate::{
+    listen::{self, Bounds},
+    notice::TresorPayReference,
+};
 
-/// Connections at once; further ones wait in the system's queue.
-const CONNECTIONS: usize = 128;
-/// For the head of the request.
-const HEAD_TIME: Duration = Duration::from_secs(5);
-/// For a whole connection, which carries one request.
-const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a request's head, and its headers.
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
-/// After a connection that could not be accepted: most often, too many files are open.
-const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+const BOUNDS: Bounds = Bounds { name: "callback.listen", connections: 128, time: Duration::from_secs(10) };
 
 /// Listens on `callback.listen`.
 pub async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
@@ -46,35 +32,7 @@ pub async fn serve(
     hints: mpsc::Sender<Hint>,
     shutdown: CancellationToken,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let accept = async {
-        loop {
-            // Never closed.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = answer(stream, tokens.clone(), hints.clone(), slot);
-                    let shutdown = shutdown.clone();
-                    tokio::spawn(async move { shutdown.run_until_cancelled(connection).await });
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a connection to callback.listen was not accepted");
-                    sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
-    };
-    shutdown.run_until_cancelled(accept).await;
-}
-
-/// One connection, one request.
-async fn answer(
-    stream: TcpStream,
-    tokens: CallbackTokens,
-    hints: mpsc::Sender<Hint>,
-    _slot: OwnedSemaphorePermit,
-) {
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         if let Some(hint) = read(&tokens, request.uri().path(), request.uri().query().unwrap_or_default()) {
             // A full queue drops it: polling finds the payment.
             let _ = hints.try_send(hint);
@@ -83,15 +41,7 @@ async fn answer(
         *response.status_mut() = StatusCode::NO_CONTENT;
         ready(Ok::<_, Infallible>(response))
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    // What a stranger does to his connection is nothing to tell.
-    let _ = timeout(CONNECTION_TIME, connection).await;
+    listen::serve(&listener, BOUNDS, service, shutdown).await;
 }
 
 /// The hint of a request whose path ends with a genuine token. Its `status` and `provider` are not even read.

@@ -69,10 +69,8 @@ fn go_along_the_contracts_table_and_nowhere_else() {
                 assert_eq!(database.done(last), [format!("2026-11-24T09:48:01.000Z{from}>{to}pollbecause")]);
             }
         }
-        database.refused(
-            &move_to("LOST", &format!("{from} to {from}")),
-            "CHECK constraint failed: known_status",
-        );
+        database
+            .refused(&move_to("LOST", &format!("{from} to {from}")), "CHECK constraint failed: known_status");
     }
 }
 
