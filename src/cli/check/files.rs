@@ -127,10 +127,10 @@ fn of_database(
             user_name(database.owner),
             user_name(owner.user)
         );
-        let mut remedy = format!("chown {} {path}", owner.for_chown());
-        for file in beside.iter().filter(|file| file.owner != owner.user) {
-            remedy.push_str(&format!(" {}", file.path.display()));
-        }
+        let others = beside.iter().filter(|file| file.owner != owner.user);
+        let others: String =
+            others.flat_map(|file| [" ".to_owned(), file.path.display().to_string()]).collect();
+        let remedy = format!("chown {} {path}{others}", owner.for_chown());
         let by_group =
             database.group == owner.group && database.mode & GROUP_READS_AND_WRITES == GROUP_READS_AND_WRITES;
         findings.push(if by_group {
