@@ -202,7 +202,8 @@ fn within(limit: Duration) -> String {
 }
 
 fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
-    for finding in &report.checks {
+    let last_of_configuration = report.checks.iter().rposition(|finding| finding.check == "configuration");
+    for (index, finding) in report.checks.iter().enumerate() {
         let (word, tone) = match finding.result {
             Level::Ok => ("ok", Tone::Good),
             Level::Skip => ("skip", Tone::Plain),
@@ -213,7 +214,7 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         let remedy = finding.remedy.as_ref().map_or_else(String::new, |remedy| format!(" — {remedy}"));
         let text = printable(&format!("{}{remedy}", finding.detail));
         output.line(format!("{word}  {:<13}  {text}", finding.check))?;
-        if finding.check == "configuration" {
+        if Some(index) == last_of_configuration {
             print_keys(&report.keys, output)?;
         }
     }

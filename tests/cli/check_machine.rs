@@ -109,6 +109,15 @@ async fn the_secret_that_the_unit_loads_is_used() {
     assert!(found(&json, "credentials").1.contains("client_secret"), "{json:#}");
     assert!(found(&json, "systemd").1.contains("loads 2 credentials"), "{json:#}");
     assert!(!json.to_string().contains("demo-secret"));
+    let secret = folder.join("client_secret");
+    set_mode(&secret, 0o644);
+    for (mode, told) in [(0o755, true), (0o700, false)] {
+        set_mode(&folder, mode);
+        let json = with_systemctl(&bench, &unit(&[], &loads.concat()), 0);
+        let checks = json["checks"].as_array().unwrap();
+        assert_eq!(checks.iter().any(|finding| finding["check"] == "secrets"), told, "{mode:o}: {json:#}");
+        assert!(!told || remedy(&json, "secrets") == format!("chmod o= {}", secret.display()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{Finding, systemd::Service};
+use super::{
+    Finding,
+    systemd::{Service, Unit},
+};
 use crate::{
     settings::{KeyOrigin, Settings},
     store::inspect::FileState,
@@ -20,6 +23,7 @@ pub(super) fn check(file: Option<&Path>, settings: &Settings, service: &Service)
     let origins = settings.origins();
     let mut findings: Vec<Finding> = origin(origins, service).into_iter().collect();
     findings.extend(exposed(file, origins));
+    findings.extend(exposed_in_store(service));
     findings
 }
 
@@ -42,7 +46,7 @@ fn origin(origins: &[KeyOrigin], service: &Service) -> Option<Finding> {
             "LoadCredential=client_secret:FILE in the unit, or auth.client_secret_file",
         ));
     }
-    let unit_loads = service.unit().is_some_and(super::systemd::Unit::loads_secret);
+    let unit_loads = service.unit().is_some_and(Unit::loads_secret);
     let hint = if unit_loads && !place.starts_with("credential ") {
         " (the unit loads one too, which is stronger)"
     } else {
@@ -53,15 +57,6 @@ fn origin(origins: &[KeyOrigin], service: &Service) -> Option<Finding> {
 
 /// Secrets in files that every user of the machine may read.
 fn exposed(file: Option<&Path>, origins: &[KeyOrigin]) -> Vec<Finding> {
-    let exposed = |path: &Path| FileState::of(path).ok().flatten().is_some_and(|file| file.mode & 0o004 != 0);
-    let warning = |key: &str, path: &Path| {
-        let path = path.display();
-        Finding::warn(
-            "secrets",
-            format!("{key} stands in {path}, which every user may read"),
-            format!("chmod o= {path}"),
-        )
-    };
     origins
         .iter()
         .filter_map(|origin| {
@@ -71,7 +66,25 @@ fn exposed(file: Option<&Path>, origins: &[KeyOrigin]) -> Vec<Finding> {
                 (key, Some(file)) if SECRET_KEYS.contains(&key) => file,
                 _ => return None,
             };
-            exposed(path).then(|| warning(origin.key, path))
+            has_bits(path, 0o004).then(|| open_to_all(origin.key, path))
         })
         .collect()
+}
+
+/// The same of what the unit loads; a folder that nobody may enter protects what lies in it.
+fn exposed_in_store(service: &Service) -> impl Iterator<Item = Finding> {
+    let files = service.unit().into_iter().flat_map(Unit::secret_files);
+    files
+        .filter(|path| has_bits(path, 0o004) && path.parent().is_some_and(|folder| has_bits(folder, 0o001)))
+        .map(|path| open_to_all("the secret", &path))
+}
+
+fn has_bits(path: &Path, bits: u32) -> bool {
+    FileState::of(path).ok().flatten().is_some_and(|file| file.mode & bits == bits)
+}
+
+fn open_to_all(what: &str, path: &Path) -> Finding {
+    let path = path.display();
+    let detail = format!("{what} stands in {path}, which every user may read");
+    Finding::warn("secrets", detail, format!("chmod o= {path}"))
 }

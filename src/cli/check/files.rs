@@ -45,7 +45,7 @@ pub(super) fn files(inspect: &Inspect, settings: &Settings, service: &Service) -
     let owner = Owner::of_service(service);
     let mut findings: Vec<Finding> =
         files.iter().filter(|file| file.open_to_others()).map(open_to_others).collect();
-    findings.extend(of_database(database, folder.as_ref(), owner.as_ref()));
+    findings.extend(of_database(database, beside, folder.as_ref(), owner.as_ref()));
     findings.extend(
         beside.iter().filter(|file| shuts_out_owner(file, database)).map(|file| other_owner(file, database)),
     );
@@ -109,7 +109,12 @@ fn judge_folder(folder: &FileState, owner: Option<&Owner>) -> Vec<Finding> {
 }
 
 /// The file itself: whose it is, and whether the group that the folder is open to may use it.
-fn of_database(database: &FileState, folder: Option<&FileState>, owner: Option<&Owner>) -> Vec<Finding> {
+fn of_database(
+    database: &FileState,
+    beside: &[FileState],
+    folder: Option<&FileState>,
+    owner: Option<&Owner>,
+) -> Vec<Finding> {
     let path = database.path.display();
     let mut findings = Vec::new();
     if database.mode & 0o600 != 0o600 {
@@ -122,8 +127,10 @@ fn of_database(database: &FileState, folder: Option<&FileState>, owner: Option<&
             user_name(database.owner),
             user_name(owner.user)
         );
-        let remedy =
-            format!("chown {} {path} {path}-wal {path}-shm (those that are there)", owner.for_chown());
+        let others = beside.iter().filter(|file| file.owner != owner.user);
+        let others: String =
+            others.flat_map(|file| [" ".to_owned(), file.path.display().to_string()]).collect();
+        let remedy = format!("chown {} {path}{others}", owner.for_chown());
         let by_group =
             database.group == owner.group && database.mode & GROUP_READS_AND_WRITES == GROUP_READS_AND_WRITES;
         findings.push(if by_group {
@@ -135,12 +142,18 @@ fn of_database(database: &FileState, folder: Option<&FileState>, owner: Option<&
     let Some(folder) = folder.filter(|folder| folder.mode & GROUP_WRITES != 0) else { return findings };
     if database.group != folder.group {
         let (theirs, ours) = (group_name(database.group), group_name(folder.group));
+        // Whichever of the two is of the service's group is as it should be.
+        let remedy = if owner.is_some_and(|owner| owner.group == database.group) {
+            format!("chgrp {theirs} {}", folder.path.display())
+        } else {
+            format!("chgrp {ours} {path}")
+        };
         findings.push(Finding::warn(
             "access",
             format!(
-                "{path} is of group {theirs} and its folder of {ours}: applications of {ours} cannot open it"
+                "{path} is of group {theirs} and its folder of {ours}: who is in one of them only cannot work with it"
             ),
-            format!("chgrp {ours} {path}, and chmod g+s {}", folder.path.display()),
+            remedy,
         ));
     } else if database.mode & GROUP_READS_AND_WRITES != GROUP_READS_AND_WRITES {
         let detail = format!(
@@ -170,7 +183,7 @@ fn other_owner(file: &FileState, database: &FileState) -> Finding {
     let path = file.path.display();
     let (owner, group) = (user_name(database.owner), group_name(database.group));
     let detail = format!("{path} belongs to {}, the database to {owner}", user_name(file.owner));
-    Finding::warn("access", detail, format!("chown {owner}:{group} {path}, and chmod g+s its folder"))
+    Finding::warn("access", detail, format!("chown {owner}:{group} {path}"))
 }
 
 /// The mark and the lock are written by the daemon alone.
@@ -246,7 +259,8 @@ mod tests {
         let (user, group) = (service.user, service.group);
         let shared = state(0o3770, user, group);
         let of = |mode, user, group, folder: Option<&FileState>| {
-            let findings = of_database(&state(mode, user, group), folder, Some(&service));
+            let wal = FileState { path: "/srv/o-wal".into(), ..state(mode, user, group) };
+            let findings = of_database(&state(mode, user, group), &[wal], folder, Some(&service));
             let (level, remedies) = worst(&findings);
             (level, remedies.join(" / "))
         };
@@ -255,8 +269,10 @@ mod tests {
         assert_eq!(of(0o640, user, group, Some(&shared)), (Level::Warn, "chmod 660 /srv/o".into()));
         assert_eq!(of(0o440, user, group, None), (Level::Fail, "chmod 660 /srv/o".into()));
         let root = of(0o660, 0, 0, Some(&shared));
-        assert!(root.0 == Level::Fail && root.1.starts_with("chown 4000001:4000002 /srv/o"), "{root:?}");
-        assert!(root.1.contains("chgrp 4000002 /srv/o"), "{root:?}");
+        let remedies = "chown 4000001:4000002 /srv/o /srv/o-wal / chgrp 4000002 /srv/o";
+        assert_eq!(root, (Level::Fail, remedies.into()));
         assert_eq!(of(0o660, 0, group, Some(&shared)).0, Level::Warn, "the group lets it in");
+        let lost = FileState { path: "/srv".into(), ..state(0o3770, user, 0) };
+        assert_eq!(of(0o660, user, group, Some(&lost)), (Level::Warn, "chgrp 4000002 /srv".into()));
     }
 }

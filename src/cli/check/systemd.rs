@@ -133,16 +133,18 @@ impl Unit {
         self.loads.iter().any(|(name, _)| name == "client_secret")
     }
 
+    /// The files that the secret may be loaded from, in clear.
+    pub(super) fn secret_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.loads
+            .iter()
+            .filter(|(name, _)| name == "client_secret")
+            .flat_map(|(name, path)| places(name, path))
+    }
+
     fn credentials_directory(&self) -> Option<PathBuf> {
         let is_ours = |name: &str| name == "client_id" || name == "client_secret";
         let mut folders = self.loads.iter().filter(|(name, _)| is_ours(name)).filter_map(|(name, path)| {
-            let candidates: Vec<PathBuf> = if path.starts_with('/') {
-                vec![PathBuf::from(path)]
-            } else {
-                let file = if path.is_empty() { name } else { path };
-                CREDENTIAL_STORES.iter().map(|store| Path::new(store).join(file)).collect()
-            };
-            let file = candidates.into_iter().find(|file| std::fs::File::open(file).is_ok())?;
+            let file = places(name, path).into_iter().find(|file| std::fs::File::open(file).is_ok())?;
             let ours = [name.clone(), format!("tresorpayd.{name}")];
             ours.iter()
                 .any(|ours| file.file_name().is_some_and(|file| file == ours.as_str()))
@@ -221,6 +223,15 @@ impl Unit {
             )
         })
     }
+}
+
+/// Where systemd looks for the credential `name` that a unit loads from `path`.
+fn places(name: &str, path: &str) -> Vec<PathBuf> {
+    if path.starts_with('/') {
+        return vec![PathBuf::from(path)];
+    }
+    let file = if path.is_empty() { name } else { path };
+    CREDENTIAL_STORES.iter().map(|store| Path::new(store).join(file)).collect()
 }
 
 /// What `systemctl` prints, or why it prints nothing.
