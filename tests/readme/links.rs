@@ -58,7 +58,8 @@ fn every_file_that_is_named_exists() {
 fn the_code_map_has_every_module() {
     let spans = Page::read("docs/architecture.md").spans();
     let code = file("src/lib.rs");
-    let modules = code.lines().filter_map(|line| line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod "));
+    let modules =
+        code.lines().filter_map(|line| line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod "));
     for module in modules.filter_map(|line| line.split(';').next()) {
         let names = [format!("src/{module}.rs"), format!("src/{module}/")];
         assert!(names.iter().any(|name| spans.contains(name)), "{module} is not in the code map");
