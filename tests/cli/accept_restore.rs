@@ -24,7 +24,7 @@ async fn restored() -> Bench {
     bench.sim.add_fault(Rule::once(Operation::Emit, refusal()));
     bench.add(&entry("REFUSED")).exits(0);
     bench.until("REFUSED", "REJECTED").await;
-    bench.sim.add_fault(Rule::once(Operation::Emit, Fault::Lost { processed: true }));
+    bench.sim.add_fault(Rule::always(Operation::Emit, Fault::Lost { processed: true }).reference("UNDERWAY"));
     bench.add(&entry("UNDERWAY")).exits(0);
     bench.until("UNDERWAY", "EMITTING").await;
     drop(daemon);
