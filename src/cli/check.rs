@@ -23,9 +23,9 @@ use crate::{
         runtime,
     },
     clock::Timestamp,
-    settings::{KeyOrigin, Need, Settings, SettingsError, Sources},
+    settings::{KeyOrigin, Need, Problem, Settings, SettingsError, Sources},
 };
-use systemd::Service;
+use systemd::{Service, Unit};
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +40,10 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// What to do where there seems to be no account to somebody who may not see it.
+const AS_ROOT: &str =
+    "the service has its account from systemd, and only root may look there: sudo tresorpayd check";
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -147,7 +151,7 @@ async fn report(sources: &Sources) -> Report {
             let first = vec![configuration(&sources, &settings)];
             return examine(&sources, &settings, &service, first).await;
         }
-        Err(error) => problems(&error),
+        Err(error) => problems(&error, &service),
     };
     match Settings::load(&sources.clone().needing(Need::Database)) {
         Ok(settings) => examine(&sources, &settings, &service, error).await,
@@ -189,9 +193,12 @@ fn configuration(sources: &Sources, settings: &Settings) -> Finding {
     Finding::ok("configuration", format!("environment {}, {file}, {keys} set", settings.environment))
 }
 
-fn problems(error: &SettingsError) -> Vec<Finding> {
-    let line = |problem: &crate::settings::Problem| {
-        Finding::new(Level::Fail, "configuration", problem.to_string(), None).of_configuration()
+fn problems(error: &SettingsError, service: &Service) -> Vec<Finding> {
+    let hidden = !rustix::process::geteuid().is_root() && service.unit().is_some_and(Unit::loads_secret);
+    let line = |problem: &Problem| {
+        let account = problem.is_missing() && problem.key.starts_with("auth.client_");
+        let remedy = (hidden && account).then(|| AS_ROOT.to_owned());
+        Finding::new(Level::Fail, "configuration", problem.to_string(), remedy).of_configuration()
     };
     error.problems.iter().map(line).collect()
 }

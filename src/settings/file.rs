@@ -1,10 +1,12 @@
 //! The configuration file: TOML text to a fragment in which every value knows its line.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use config::ValueKind;
+use nix::unistd::{Gid, Group};
 use toml::de::{DeTable, DeValue};
 
 use super::keys;
@@ -33,7 +35,7 @@ fn text(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot be read: {error}"))?;
+        .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("is larger than {MAX_FILE_BYTES} bytes"));
     }
@@ -41,6 +43,22 @@ fn text(path: &Path) -> Result<String, String> {
         let line = line(error.as_bytes(), error.utf8_error().valid_up_to());
         format!("is not UTF-8 text (line {line})")
     })
+}
+
+/// The first thing that somebody meets who is not in the service's group.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    match denied.then(|| group_that_reads(path)).flatten() {
+        Some(group) => format!(
+            "cannot be read: {error}: only root and the group {group} may, and who has just joined it logs in anew"
+        ),
+        None => format!("cannot be read: {error}"),
+    }
+}
+
+fn group_that_reads(path: &Path) -> Option<String> {
+    let file = path.metadata().ok().filter(|file| file.mode() & 0o040 != 0)?;
+    Some(Group::from_gid(Gid::from_raw(file.gid())).ok()??.name)
 }
 
 /// Reads `text` as the content of the file called `name`.

@@ -7,6 +7,9 @@ use super::keys::{self, Show};
 /// Where a value that nobody gave comes from.
 pub(super) const BUILT_IN: &str = "built-in default";
 
+/// Where a value comes from that nobody gave and that has no default.
+pub(super) const NOWHERE: &str = "not set";
+
 /// Longer values are cut when shown.
 const SHOWN_CHARS: usize = 120;
 
@@ -27,6 +30,11 @@ pub struct Problem {
 impl Problem {
     pub(super) fn new(key: impl Into<String>, source: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), source: source.into(), message: message.into() }
+    }
+
+    /// Nobody gave what is required.
+    pub fn is_missing(&self) -> bool {
+        self.source == NOWHERE
     }
 
     /// A key that does not exist. Its value is never shown: it may be a misspelt secret's.

@@ -9,11 +9,8 @@ use config::ValueKind;
 
 use super::choice::{self, Choice};
 use super::layers::{Entry, Merged};
-use super::problem::{Problem, shown};
+use super::problem::{NOWHERE, Problem, shown};
 use super::quantity;
-
-/// The origin of a key that nobody gave and that has no default.
-const NOWHERE: &str = "not set";
 
 /// A problem was noted: there is no value to go on with.
 #[derive(Clone, Copy, Debug)]

@@ -68,7 +68,7 @@ pub(super) fn credential_file(path: &str) -> Result<String, String> {
 /// A credential as it is sent: without the line break that editors and `echo` leave at the end, and no more
 /// than that is taken away. The error never holds the value.
 pub(super) fn credential(text: &str) -> Result<String, String> {
-    let text = text.trim_end_matches(['\r', '\n']);
+    let text = without_line_break(text);
     if text.is_empty() {
         return Err("is empty".to_owned());
     }
@@ -76,6 +76,11 @@ pub(super) fn credential(text: &str) -> Result<String, String> {
         return Err("holds a line break or another control character: expected one line of text".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// What a credential is without the end of its line.
+pub(super) fn without_line_break(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
 }
 
 #[cfg(test)]

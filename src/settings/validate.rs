@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use config::ValueKind;
 use secrecy::SecretString;
 
 use super::choice::Environment;
@@ -12,10 +13,10 @@ use super::model::{
     Callback, Confirm, Database, Emit, Http, KeyOrigin, Log, NoticeDefaults, Poll, Receipts, Reconcile,
     Retention, Settings, Shutdown,
 };
-use super::problem::{Problem, SettingsError};
+use super::problem::{Problem, SettingsError, shown};
 use super::quantity::duration_text;
 use super::reader::{Read, Reader, value_shown};
-use super::{Need, location, remote, web};
+use super::{Need, location, remote, secrets, web};
 
 /// The shortest duration there is: nought makes sense nowhere.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -257,7 +258,10 @@ fn origins(merged: &Merged) -> Vec<KeyOrigin> {
     let origin = |(key, entry): (&'static str, &super::layers::Entry)| KeyOrigin {
         key,
         source: entry.origin.clone(),
-        value: value_shown(key, &entry.value),
+        value: match &entry.value {
+            ValueKind::String(text) => shown(key, secrets::without_line_break(text)),
+            other => value_shown(key, other),
+        },
     };
     merged.given().map(origin).collect()
 }

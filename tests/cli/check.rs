@@ -1,5 +1,7 @@
 //! `check`: every line against a fault of its own, beside a running daemon, and nothing is ever sent that bills.
 
+use std::{os::unix::fs::MetadataExt, process::Command};
+
 use serde_json::{Value, json};
 use tresorpayd::simulator::{ErrorBody, Fault, Operation, Outage, Rule};
 
@@ -68,6 +70,25 @@ async fn a_bad_configuration_is_78_with_every_problem() {
         assert!(ran.out.contains(&format!("FAIL  configuration  {key}: ")), "{}", ran.out);
     }
     assert_eq!(report(&bench, 78)["ok"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_in_the_group_is_told_which() {
+    let bench = Bench::new().await;
+    set_mode(&bench.config(), 0o040);
+    let mut command = Command::new("setpriv");
+    // Root's privilege to pass over modes; who is not root has none to give away.
+    if rustix::process::geteuid().is_root() {
+        let without = "-dac_override,-dac_read_search";
+        command.args([format!("--bounding-set={without}"), format!("--inh-caps={without}")]);
+    }
+    command.arg(env!("CARGO_BIN_EXE_tresorpayd")).arg("--config").arg(bench.config()).arg("status");
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    let group = std::fs::metadata(bench.config()).unwrap().gid();
+    let group = nix::unistd::Group::from_gid(group.into()).unwrap().unwrap().name;
+    assert!(told.contains(&format!("only root and the group {group} may")), "{told}");
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

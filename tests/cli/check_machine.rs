@@ -98,6 +98,9 @@ async fn the_secret_that_the_unit_loads_is_used() {
     assert_eq!(found(&json, "configuration").0, "fail");
     assert_eq!(found(&json, "integrity").0, "ok", "the rest is told all the same: {json:#}");
     assert_eq!(found(&json, "token").0, "skip");
+    let text = bench.run(&["check"]).exits(78).out;
+    assert_eq!(text.matches("FAIL  configuration").count(), 2, "{text}");
+    assert_eq!(text.matches("api.base_url = ").count(), 1, "the keys stand once, below both: {text}");
     let folder = bench.path("credentials");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("client_id"), "demo-client\n").unwrap();
@@ -108,6 +111,8 @@ async fn the_secret_that_the_unit_loads_is_used() {
     assert_eq!(found(&json, "token").0, "ok", "{json:#}");
     assert!(found(&json, "credentials").1.contains("client_secret"), "{json:#}");
     assert!(found(&json, "systemd").1.contains("loads 2 credentials"), "{json:#}");
+    let id = json["keys"].as_array().unwrap().iter().find(|key| key["key"] == "auth.client_id").unwrap();
+    assert_eq!(id["value"], "\"demo-client\"", "as it is used");
     assert!(!json.to_string().contains("demo-secret"));
     let secret = folder.join("client_secret");
     set_mode(&secret, 0o644);

@@ -56,7 +56,7 @@ pub(super) fn check(service: &Service) -> Finding {
                 "{detail}; the service runs as {}: what it may read and write is not what this process may",
                 unit.user()
             ),
-            format!("sudo -u {} tresorpayd check, or as root", unit.user()),
+            "sudo tresorpayd check",
         ),
         (None, Some(unit)) => Finding::fail(
             "user",
