@@ -11,11 +11,13 @@ export TRESORPAYD__NOTICE__CODE_CLIENT=APP-001 TRESORPAYD__NOTICE__CODE_STRUCTUR
 export TRESORPAYD__DATABASE__URL="sqlite://$PWD/sandbox.db"
 tresorpayd migrate && tresorpayd check
 tresorpayd run &
+# [insert]
 sqlite3 -cmd '.timeout 5000' 'file:sandbox.db?mode=rw' "
   INSERT INTO outbox (reference, net_total, tax_payer, items)
   VALUES ('ESSAI-0001', 100, json_object('name', 'Essai'), json_array(json_object(
     'name', 'Essai', 'quantity', 1, 'unitPrice', 100, 'codeNatureRecette', '71531')))
   ON CONFLICT(reference) DO NOTHING"
+# [/insert]
 sqlite3 'file:sandbox.db?mode=rw' "SELECT status, payment_url, last_error FROM outbox"
 # [/sandbox]
 
