@@ -100,7 +100,11 @@ async fn the_secret_that_the_unit_loads_is_used() {
     assert_eq!(found(&json, "token").0, "skip");
     let text = bench.run(&["check"]).exits(78).out;
     assert_eq!(text.matches("FAIL  configuration").count(), 2, "{text}");
-    assert_eq!(text.matches("api.base_url = ").count(), 1, "the keys stand once, below both: {text}");
+    assert_eq!(text.matches("api.base_url = ").count(), 1, "{text}");
+    assert!(
+        text.rfind("FAIL  configuration") < text.find("api.base_url = "),
+        "the keys stand below both: {text}"
+    );
     let folder = bench.path("credentials");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("client_id"), "demo-client\n").unwrap();
