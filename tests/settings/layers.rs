@@ -34,7 +34,7 @@ fn each_layer_yields_to_the_next() {
     assert_eq!(
         origins,
         [
-            ("auth.client_id", format!("credential {credential}"), "\"credential\\n\""),
+            ("auth.client_id", format!("credential {credential}"), "\"credential\""),
             (
                 "auth.client_secret",
                 "environment variable TRESORPAYD__AUTH__CLIENT_SECRET".to_owned(),
