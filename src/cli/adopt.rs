@@ -56,7 +56,7 @@ pub(crate) struct AdoptArgs {
     #[arg(long)]
     skip_bad: bool,
     /// Which columns of a CSV: their names, or places from 1 [default: guessed from the header]
-    #[arg(long, value_name = "reference=…,tresorpay_reference=…,…")]
+    #[arg(long, value_name = "reference=...,tresorpay_reference=...,...")]
     columns: Option<Given>,
     /// What stands between two columns: one character, or `tab` [default: found out]
     #[arg(long, value_name = "CHARACTER", value_parser = separator)]

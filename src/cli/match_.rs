@@ -49,7 +49,7 @@ enum Format {
 A statement is CSV as any program writes it: UTF-8, UTF-16 or Windows-1252; semicolons, commas or tabs; 1 234 567 FCFA, \
 1.234.567 or 1,234,567.00; 2026-10-31 or 31/10/2026. A line's reference is TresorPay's or the application's own.
 
-Example: tresorpayd match releve.csv --columns reference=Avis,amount='Montant payé',date=3
+Example: tresorpayd match releve.csv --columns reference=Avis,amount='Somme due',date=3
 
 Exit status: 0 both sides agree; 1 they do not, or the statement cannot be read; 2 usage; 78 bad configuration.")]
 pub(crate) struct MatchArgs {
@@ -57,7 +57,7 @@ pub(crate) struct MatchArgs {
     #[arg(value_name = "FILE|-")]
     statement: PathBuf,
     /// Which columns: their names, or places from 1 [default: guessed from the header]
-    #[arg(long, value_name = "reference=…,amount=…,date=…")]
+    #[arg(long, value_name = "reference=...,amount=...,date=...")]
     columns: Option<Given>,
     /// First day of the outbox's payments that the statement should have [default: its own first day]
     #[arg(long, value_name = "DATE", value_parser = date)]
