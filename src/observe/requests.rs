@@ -27,10 +27,13 @@ pub enum Operation {
     Cancel,
     /// The confirmation of a delivery.
     Confirm,
+    /// The download of a receipt.
+    Receipt,
 }
 
 impl Operation {
-    const ALL: [Self; 5] = [Self::Emit, Self::Status, Self::Token, Self::Cancel, Self::Confirm];
+    const ALL: [Self; 6] =
+        [Self::Emit, Self::Status, Self::Token, Self::Cancel, Self::Confirm, Self::Receipt];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +42,7 @@ impl Operation {
             Self::Token => "token",
             Self::Cancel => "cancel",
             Self::Confirm => "confirm",
+            Self::Receipt => "receipt",
         }
     }
 
@@ -65,6 +69,7 @@ impl Operation {
         let own: &[Code] = match self {
             Self::Emit => &[Code::AlreadyCanceled, Code::Filtered, Code::InvalidNotice],
             Self::Cancel => &[Code::NothingLive, Code::NotCanceled],
+            Self::Receipt => &[Code::ReceiptFailed],
             Self::Token => return vec!["ok", "credentials_refused", "unavailable"],
             Self::Status | Self::Confirm => &[],
         };

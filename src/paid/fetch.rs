@@ -7,12 +7,13 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::receipt::{Draft, place, sweep};
 use crate::{
     notice::TresorPayReference,
+    observe::Operation,
     pace::{Pace, Side},
     store::{PaidCase, ReceiptKept, StoreError, Writer},
     tresorpay::{ErrorCode, Health, StatusFailure, TresorPay},
@@ -71,11 +72,12 @@ impl Fetcher {
         let (directory, path) = (self.directory.clone(), place.clone());
         let draft = match blocking(move || Draft::open(&directory, &path, outbox_id)).await {
             Ok(draft) => draft,
-            Err(error) => return Ok(self.unwritable(&error)),
+            Err(error) => return Ok(self.unwritable(&error, Duration::ZERO)),
         };
-        let told = {
+        let (told, took) = {
             let _permit = self.pace.status_permit().await;
-            self.api.receipt(&reference).await
+            let sent = Instant::now();
+            (self.api.receipt(&reference).await, sent.elapsed())
         };
         if let Err(StatusFailure::Failed { pause: Some(pause), .. }) = &told {
             self.pace.report(Side::Status, Health::Pause(*pause), Instant::now());
@@ -83,6 +85,7 @@ impl Fetcher {
         let bytes = match told {
             Ok(bytes) => bytes,
             Err(failure) => {
+                self.ended(failure.code(), took);
                 blocking(move || {
                     draft.abandon();
                     Ok(())
@@ -93,8 +96,9 @@ impl Fetcher {
             }
         };
         if let Err(error) = blocking(move || draft.finish(&bytes)).await {
-            return Ok(self.unwritable(&error));
+            return Ok(self.unwritable(&error, took));
         }
+        self.ended(ErrorCode::Ok, took);
         if self.told.swap(false, Ordering::Relaxed) {
             tracing::info!("receipts are kept again");
         }
@@ -104,8 +108,13 @@ impl Fetcher {
         Ok(Fetched::Kept(path))
     }
 
-    /// Told once, until one is kept again.
-    fn unwritable(&self, error: &std::io::Error) -> Fetched {
+    fn ended(&self, code: ErrorCode, took: Duration) {
+        self.pace.requests().ended(Operation::Receipt, code.as_str(), took);
+    }
+
+    /// Told once, until one is kept again; counted each time.
+    fn unwritable(&self, error: &std::io::Error, took: Duration) -> Fetched {
+        self.ended(ErrorCode::ReceiptFailed, took);
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 code = ErrorCode::ReceiptFailed.as_str(),

@@ -143,12 +143,7 @@ impl Asking {
 
     /// Counts it, and tells the breaker.
     fn report(&self, failure: Option<&StatusFailure>, took: Duration) {
-        let code = match failure {
-            None => ErrorCode::Ok,
-            Some(StatusFailure::Refused(_)) => ErrorCode::Refused,
-            Some(StatusFailure::NoSuchEndpoint) => ErrorCode::Misdirected,
-            Some(StatusFailure::Failed { code, .. }) => *code,
-        };
+        let code = failure.map_or(ErrorCode::Ok, StatusFailure::code);
         self.pace.requests().ended(Operation::Status, code.as_str(), took);
         let health = match failure {
             None | Some(StatusFailure::Refused(_)) => Health::Good,

@@ -155,6 +155,17 @@ pub enum StatusFailure {
     },
 }
 
+impl StatusFailure {
+    /// Its stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoSuchEndpoint => ErrorCode::Misdirected,
+            Self::Refused(_) => ErrorCode::Refused,
+            Self::Failed { code, .. } => *code,
+        }
+    }
+}
+
 /// The API of one environment.
 #[derive(Clone)]
 pub struct TresorPay {

@@ -57,9 +57,15 @@ pub(crate) async fn get(port: u16, path: &str) -> Page {
 /// A world that is watched, and the port.
 pub(crate) async fn world() -> (World, u16) {
     let mut world = World::new().await;
+    let port = watch(&mut world);
+    (world, port)
+}
+
+/// The daemons to come are watched; the port.
+pub(crate) fn watch(world: &mut World) -> u16 {
     let port = free_port();
     world.set("http.listen", &format!("127.0.0.1:{port}"));
-    (world, port)
+    port
 }
 
 /// A row about somebody.
@@ -70,7 +76,7 @@ fn personal(reference: &str) -> NewRow {
 }
 
 /// The value of a metric, with its labels as they are written.
-fn value(metrics: &str, name: &str) -> f64 {
+pub(crate) fn value(metrics: &str, name: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in:\n{metrics}")).parse().unwrap()
 }
@@ -159,6 +165,24 @@ async fn what_is_counted_is_what_the_ledger_holds() {
     }
     daemon.stop().await;
     audit(&world, &mut app).await;
+}
+
+/// What an application deletes leaves no transition, and is no longer counted all the same.
+#[tokio::test]
+async fn rows_that_are_deleted_are_no_longer_counted() {
+    let (world, port) = world().await;
+    let mut daemon = world.start().await;
+    assert_eq!(world.run(&["pause"]).await.0, 0);
+    let mut app = world.application().await;
+    app.insert(&bulk(5)).await;
+    let pending = async |rows: f64| {
+        let metrics = get(port, "/metrics").await.body;
+        (value(&metrics, r#"tresorpayd_notices{status="PENDING"}"#) - rows).abs() < 0.5
+    };
+    until("all are counted", async || pending(5.0).await).await;
+    app.run("DELETE FROM outbox WHERE reference = 'A-1'").await.unwrap();
+    until("one is gone", async || pending(4.0).await).await;
+    daemon.stop().await;
 }
 
 /// A restart begins the counters anew, and knows how many rows are paid all the same.

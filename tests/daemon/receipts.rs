@@ -22,6 +22,7 @@ use tresorpayd::simulator::{Alteration, Fault, Garbage, NoticeStatus, Operation,
 use crate::{
     audit::audit,
     harness::{World, holds_for, until},
+    http,
     peer::Peer,
     rows::{Application, NewRow, bulk},
 };
@@ -65,6 +66,14 @@ async fn paid(world: &World, app: &mut Application, rows: &[NewRow]) {
     until("all are paid", async || app.count("PAID").await == rows.len()).await;
 }
 
+/// Downloads of receipts that ended so, by the metrics.
+async fn counted(port: u16, outcome: &str) -> u64 {
+    let name = format!(r#"tresorpayd_requests_total{{operation="receipt",outcome="{outcome}"}}"#);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few")]
+    let number = http::value(&http::get(port, "/metrics").await.body, &name) as u64;
+    number
+}
+
 fn is_whole(bytes: &[u8]) -> bool {
     bytes.starts_with(b"%PDF-") && bytes.trim_ascii_end().ends_with(b"%%EOF")
 }
@@ -104,6 +113,7 @@ async fn a_receipt_is_fetched_after_the_payment_and_again_by_command() {
 #[tokio::test]
 async fn what_is_no_whole_pdf_is_refused_and_asked_for_again() {
     let (mut world, directory) = world().await;
+    let port = http::watch(&mut world);
     world.set("api.request_timeout", "1s");
     for fault in [
         Fault::Garbage { body: Garbage::Html, processed: true },
@@ -134,6 +144,11 @@ async fn what_is_no_whole_pdf_is_refused_and_asked_for_again() {
         row.last_error.is_none() && row.next_attempt_at.is_none()
     })
     .await;
+    // By what became of each; none twice.
+    for (outcome, times) in [("ok", 1), ("unusable_answer", 3), ("timed_out", 1), ("misdirected", 1)] {
+        assert_eq!(counted(port, outcome).await, times, "{outcome}");
+    }
+    assert_eq!(world.sim.counters().requests(Operation::Receipt), 6);
     daemon.stop().await;
     audit(&world, &mut app).await;
 }
@@ -196,7 +211,8 @@ async fn a_draft_that_nobody_goes_on_with_is_swept() {
 /// No request is made in vain, the log says it once, and it is tried until it works.
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_is_told_once() {
-    let (world, directory) = world().await;
+    let (mut world, directory) = world().await;
+    let port = http::watch(&mut world);
     std::fs::write(&directory, b"a file in its place").unwrap();
     let mut daemon = world.start().await;
     let mut app = world.application().await;
@@ -214,6 +230,7 @@ async fn a_directory_that_cannot_be_written_is_told_once() {
     })
     .await;
     assert_eq!(world.sim.counters().requests(Operation::Receipt), 0);
+    assert!(counted(port, "receipt_failed").await >= 3);
     std::fs::remove_file(&directory).unwrap();
     let well = "SELECT count(*) FROM outbox WHERE receipt_path IS NOT NULL AND last_error IS NULL";
     until("all are there", async || app.number(well).await == 3).await;
