@@ -21,7 +21,7 @@ use crate::{
     },
     clock::Timestamp,
     settings::{Settings, Sources},
-    store::{self, BackupError, Copied, inspect::FileState},
+    store::{self, BackupError, Copied, Room, inspect::FileState},
 };
 use place::Draft;
 
@@ -138,7 +138,7 @@ fn check_room(settings: &Settings, folder: &Path) -> Result<(), Failure> {
     for file in [path.clone(), PathBuf::from(format!("{}-wal", path.display()))] {
         needed += FileState::of(&file).ok().flatten().map_or(0, |file| file.size);
     }
-    let room = place::room(folder).map_err(|error| unwritable(folder, &error))?;
+    let room = Room::of(folder).map_err(|error| unwritable(folder, &error))?.free;
     if room < needed {
         let (room, needed) = (size(room), size(needed));
         return Err(anyhow!(

@@ -47,11 +47,12 @@ const MAX_SECONDS: usize = 20;
 Exit status with --exit-code: 0 nothing needs attention.
 1 warning: a row is UNCERTAIN; a PENDING row is due for more than 10 minutes; a row was REJECTED within the last day; \
 emission is paused; TresorPay fails and requests are held back; the clock is off; the WAL is above half of \
-database.max_wal; a payment was told otherwise within the last week, or a status changed before the last day; something is \
-overdue by an hour; no daemon is running (and none is needed).
+database.max_wal; less than 64 MiB are free on the disk of the database; a payment was told otherwise within the last \
+week, or a status changed before the last day; something is overdue by an hour; no daemon is running (and none is needed).
 2 critical: TresorPay has a second live notice for a row; rows or commands wait and no daemon is running; emission has \
-stopped (emit.max_uncertain, database.max_wal); a finished notice has changed its status at TresorPay within the last day, \
-or is live or unknown there; the database cannot be used.")]
+stopped (emit.max_uncertain, database.max_wal); less than 8 MiB are free on the disk of the database, or it is read-only; \
+a finished notice has changed its status at TresorPay within the last day, or is live or unknown there; the database \
+cannot be used.")]
 pub(crate) struct StatusArgs {
     /// Exit with 0, 1 or 2 and print one line, for cron and Nagios
     #[arg(long)]
@@ -126,6 +127,8 @@ struct DatabaseReport {
     environment: Option<String>,
     size_bytes: u64,
     wal_bytes: u64,
+    /// On its disk; null: it cannot be told.
+    free_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -190,6 +193,7 @@ async fn look(settings: &Settings, args: &StatusArgs) -> Result<(Report, String)
     let daemon = daemon_state(path);
     let (size_bytes, wal_bytes) =
         inspect.sizes().map_err(|error| StoreError::Schema { path: path.clone(), why: error.to_string() })?;
+    let room = inspect.room().ok();
     // What the last daemon wrote says nothing once it has ended.
     let said = match daemon {
         DaemonState::Stopped => None,
@@ -206,6 +210,7 @@ async fn look(settings: &Settings, args: &StatusArgs) -> Result<(Report, String)
         daemon: &daemon,
         requests: requests.as_ref(),
         seconds: &seconds,
+        room,
         wal_bytes,
         max_wal: settings.database.max_wal,
         max_uncertain: settings.emit.max_uncertain,
@@ -223,11 +228,13 @@ async fn look(settings: &Settings, args: &StatusArgs) -> Result<(Report, String)
         database_bytes: size_bytes,
         wal_bytes,
         max_wal: settings.database.max_wal,
+        room,
         now,
     };
     let line = nagios::line(state_of(&reasons), &reasons, Some(&numbers), args.lang);
     let environment = inspect.meta("environment").await?;
-    let database = DatabaseReport { path: path.clone(), environment, size_bytes, wal_bytes };
+    let free_bytes = room.map(|room| room.free);
+    let database = DatabaseReport { path: path.clone(), environment, size_bytes, wal_bytes, free_bytes };
     Ok((Report { requests, ..report(summary, reasons, database, daemon, found, now) }, line))
 }
 
@@ -328,6 +335,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let now = Timestamp::parse(&report.now).unwrap_or_else(Timestamp::now);
     let database = &report.database;
     let environment = database.environment.as_deref().unwrap_or("no environment yet");
+    let free = database.free_bytes.map_or_else(String::new, |free| format!(", {} free", size(free)));
     let daemon = match (report.daemon.running, &report.daemon.detail) {
         (Some(true), Some(holder)) => format!("running, {holder}"),
         (Some(true), None) => "running".to_owned(),
@@ -336,7 +344,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     };
     let mut facts = vec![
         ("database", database.path.display().to_string()),
-        ("", format!("{environment}, {}, WAL {}", size(database.size_bytes), size(database.wal_bytes))),
+        ("", format!("{environment}, {}, WAL {}{free}", size(database.size_bytes), size(database.wal_bytes))),
         ("daemon", daemon),
     ];
     facts.extend(looked(&report.daemon, now).map(|text| ("", text)));

@@ -1,5 +1,5 @@
-//! `/readyz`: ready if the database takes writes, a token is held and no breaker is open; else what is not so, a line each.
-//! The database is asked by a transaction of the writer's own that changes nothing. An idle daemon lets its token expire:
+//! `/readyz`: ready if the database takes writes and has room for them, a token is held and no breaker is open; else what
+//! is not so, a line each. The database is asked by a transaction of the writer's own that changes nothing. An idle daemon lets its token expire:
 //! whoever asks whether it is ready has it ask for a new one.
 
 use std::{
@@ -19,7 +19,7 @@ use super::{
     gate::{Admission, Gate},
     view::Pings,
 };
-use crate::{auth::TokenState, tresorpay::ErrorCode};
+use crate::{auth::TokenState, lang::Lang, tresorpay::ErrorCode, verdict::disk};
 
 /// What was found is told for so long.
 const FRESH: Duration = Duration::from_secs(1);
@@ -63,9 +63,18 @@ impl View {
             return Arc::clone(judged);
         }
         let (database, token) = tokio::join!(self.database(&mut pings), self.no_token());
-        let judged: Arc<[Unready]> = database.into_iter().chain(token).chain(self.breakers()).collect();
+        let room = self.no_room();
+        // One word for one trouble, whether it is seen coming or was met.
+        let database = database.filter(|why| room.as_ref().is_none_or(|room| room.code != why.code));
+        let judged = room.into_iter().chain(database).chain(token).chain(self.breakers()).collect();
         pings.judged = Some((Instant::now(), Arc::clone(&judged)));
         judged
+    }
+
+    /// Whether the next commits may find no room: the transaction that is asked for writes nothing and would not tell.
+    fn no_room(&self) -> Option<Unready> {
+        let room = self.room()?;
+        room.trouble().map(|code| Unready { code, detail: disk::words(room, Lang::En) })
     }
 
     /// Whether the database takes a transaction; one that is asked for waits in the queue until it does.

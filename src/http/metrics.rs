@@ -172,6 +172,13 @@ impl Looked {
             "1: the token endpoint's last answer was no token",
             i64::from(failing),
         )?;
+        if let Some(room) = self.view.room() {
+            shown.gauge(
+                "database_free_bytes",
+                "Room that is left on the disk of the database; 0 if it is read-only",
+                if room.read_only { 0 } else { whole(room.free) },
+            )?;
+        }
         let options = self.view.options();
         shown.gauge(
             "wal_limit_bytes",
@@ -210,7 +217,11 @@ fn outbox(snapshot: &Snapshot, shown: &mut Shown<'_>) -> fmt::Result {
             (Status::Emitted.as_str(), age(summary.next_poll.as_deref())),
         ],
     )?;
-    shown.gauge("rejected_last_day", "Rows that became REJECTED within a day", summary.rejected_since)?;
+    shown.gauge(
+        "rejected_last_day",
+        "Rows that became REJECTED within a day; 100,000 at the most are counted",
+        summary.rejected_since,
+    )?;
     shown.gauge("commands_open", "Commands that are not carried out yet", summary.open_commands)?;
     shown.gauge(
         "emission_paused",

@@ -20,7 +20,7 @@ use crate::{
     publish,
     reconcile::OVERDUE_AFTER,
     store::{
-        SecondNotice, StoreError,
+        Room, SecondNotice, StoreError,
         inspect::{DaemonState, Figures, Happened, Inspect, Life, Payments, Reconciled},
     },
     tresorpay::Offset,
@@ -138,6 +138,11 @@ impl View {
         *self.sources.auth.token_state().borrow()
     }
 
+    /// On the disk of the database; `None`: it cannot be told.
+    pub(super) fn room(&self) -> Option<Room> {
+        self.sources.inspect.room().ok()
+    }
+
     /// What holds requests back.
     pub(super) fn requests(&self) -> publish::State {
         let clock_off = match self.sources.clock.offset() {
@@ -230,6 +235,7 @@ impl View {
             daemon: &DaemonState::Running(String::new()),
             requests: Some(requests),
             seconds: &snapshot.seconds,
+            room: self.room(),
             wal_bytes: snapshot.figures.sizes.1,
             max_wal: options.max_wal,
             max_uncertain: options.max_uncertain,

@@ -29,6 +29,7 @@ mod replace;
 mod resolve;
 mod restore;
 mod retention;
+mod room;
 mod sharing;
 mod turn;
 mod wait;
@@ -62,6 +63,7 @@ pub use reconcile::{
 pub use resolve::{Evidence, Settled};
 pub use restore::{Accepted, RESTORED, Restore, RestorePlan};
 pub use retention::{Anonymise, PersonalRow, Removal, TakeCards};
+pub use room::Room;
 pub use wait::{Wait, WaitMove};
 /// A WAL above this part of `database.max_wal` is warned about.
 pub(crate) use writer::TOLD_SHARE as WAL_TOLD_SHARE;

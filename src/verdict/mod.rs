@@ -1,6 +1,7 @@
 //! Fine, warning or critical, and why: one pure function from what was seen to reasons that a person can act on, in English
 //! or French. `tresorpayd status` and the status page tell them.
 
+pub mod disk; // room on the database's disk, and its WAL
 mod reconciled; // what reconciliation gives reason to look at
 pub mod words; // durations, sizes and counts in a line
 
@@ -14,13 +15,13 @@ use crate::{
     notice::Status,
     publish,
     store::{
-        SecondNotice, WAL_TOLD_SHARE,
+        Room, SecondNotice,
         inspect::{DaemonState, MarkState, Summary},
     },
     tresorpay::{CLOCK_OFF, ErrorCode, offset_words},
 };
 pub use reconciled::{CRITICAL_WITHIN, WARN_WITHIN, missable, reasons as reconciled_reasons};
-use words::{counted, duration, size};
+use words::{counted, duration};
 
 /// A notice that should have been emitted this long ago is late.
 const LATE_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -85,6 +86,8 @@ pub struct Facts<'a> {
     pub requests: Option<&'a publish::State>,
     /// Notices that are live at TresorPay beside a row's own.
     pub seconds: &'a [SecondNotice],
+    /// On the disk of the database; `None`: it is not known.
+    pub room: Option<Room>,
     /// Bytes.
     pub wal_bytes: u64,
     /// `database.max_wal`, in bytes.
@@ -108,7 +111,8 @@ pub fn judge(facts: &Facts<'_>) -> Vec<Reason> {
         went_back(facts),
         daemon(facts),
         uncertain(facts),
-        wal(facts),
+        facts.room.and_then(|room| disk::room(room, facts.lang)),
+        disk::wal(facts),
         late(facts),
         rejected(facts),
         paused(facts),
@@ -210,42 +214,6 @@ fn uncertain(facts: &Facts<'_>) -> Option<Reason> {
             },
         )
     })
-}
-
-fn wal(facts: &Facts<'_>) -> Option<Reason> {
-    let lang = facts.lang;
-    let (found, limit) = (size(lang, facts.wal_bytes), size(lang, facts.max_wal));
-    let reader =
-        lang.pick("some process keeps a read transaction open", "un programme garde une lecture ouverte");
-    if facts.wal_bytes > facts.max_wal {
-        Some(Reason::new(
-            State::Critical,
-            match lang {
-                Lang::En => {
-                    format!("the WAL has {found}, above database.max_wal ({limit}); {reader}: end it")
-                }
-                Lang::Fr => format!(
-                    "le journal WAL atteint {found}, au-delà de database.max_wal ({limit}) ; {reader} : arrêtez-le"
-                ),
-            },
-        ))
-    } else if facts.wal_bytes > facts.max_wal / WAL_TOLD_SHARE {
-        Some(Reason::new(
-            State::Warning,
-            match lang {
-                Lang::En => {
-                    format!(
-                        "the WAL has {found}; {reader}, and above {limit} (database.max_wal) emission stops"
-                    )
-                }
-                Lang::Fr => format!(
-                    "le journal WAL atteint {found} ; {reader}, et au-delà de {limit} (database.max_wal) l'émission s'arrête"
-                ),
-            },
-        ))
-    } else {
-        None
-    }
 }
 
 /// Somebody may pay twice.

@@ -32,6 +32,7 @@ fn judged(summary: &Summary, daemon: &DaemonState, wal_bytes: u64) -> (State, us
         daemon,
         requests: None,
         seconds: &[],
+        room: None,
         wal_bytes,
         max_wal: 100,
         max_uncertain: 2,
@@ -73,6 +74,22 @@ fn each_reason_has_its_severity() {
     );
     let paused = Summary { paused: Some(Pause { since: None, by: None }), ..summary() };
     assert_eq!(judged(&paused, &running, 0), (State::Warning, 1));
+}
+
+#[test]
+fn a_disk_is_told_before_it_is_full() {
+    let room = |free, read_only| Room { free, read_only, no_more_files: false };
+    for (room, severity, code) in [
+        (room(Room::LITTLE, false), None, ""),
+        (room(Room::LITTLE - 1, false), Some(State::Warning), "64.0 MiB left"),
+        (room(Room::NEEDED, false), Some(State::Warning), "8.0 MiB left"),
+        (room(Room::NEEDED - 1, false), Some(State::Critical), "database_full: 8.0 MiB left"),
+        (room(Room::LITTLE, true), Some(State::Critical), "database_read_only: "),
+    ] {
+        let reason = disk::room(room, Lang::En);
+        assert_eq!(reason.as_ref().map(|reason| reason.severity), severity, "{room:?}");
+        assert!(reason.is_none_or(|reason| reason.text.starts_with(code)), "{room:?}");
+    }
 }
 
 #[test]

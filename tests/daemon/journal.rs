@@ -12,7 +12,7 @@ use crate::{
 const FOLDER: &str = "/run/systemd/journal";
 
 /// Whether this user may have a mount namespace here.
-fn may_mount() -> bool {
+pub(crate) fn may_mount() -> bool {
     let script = format!("mkdir -p {FOLDER} && mount -t tmpfs tmpfs {FOLDER}");
     std::process::Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script])

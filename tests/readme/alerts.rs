@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tresorpayd::store::Room;
+
 use crate::pages::{Page, file};
 
 /// A heading's anchor, as GitHub makes it.
@@ -28,6 +30,14 @@ fn every_alert_leads_to_a_page_and_is_tested() {
     }
     for alert in alerts {
         assert!(tests.contains(alert), "{alert} has no test");
+    }
+}
+
+#[test]
+fn the_disk_is_full_where_status_says_so() {
+    let rules = file("docs/alerts/tresorpayd.rules.yml");
+    for bytes in [Room::NEEDED, Room::LITTLE] {
+        assert!(rules.contains(&format!("expr: tresorpayd_database_free_bytes < {bytes}")), "{bytes}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, RenameFlags, renameat_with, statvfs},
+    fs::{CWD, RenameFlags, renameat_with},
     io::Errno,
 };
 
@@ -114,12 +114,6 @@ fn remove_left_behind(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bytes that this user may still write below `folder`.
-pub(super) fn room(folder: &Path) -> io::Result<u64> {
-    let system = statvfs(folder)?;
-    Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 /// Removes all but the newest `keep` backups of `folder`, by their names; which went. A file that is cut off does not count

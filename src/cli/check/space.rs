@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags, accessat, statvfs};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{
     Finding,
@@ -10,10 +10,11 @@ use super::{
     owner::{Owner, user_name},
     systemd::Service,
 };
-use crate::{cli::output::size, settings::Settings, store::inspect::FileState};
-
-/// Below this a database stops growing within hours.
-const LEAST: u64 = 64 * 1024 * 1024;
+use crate::{
+    cli::output::size,
+    settings::Settings,
+    store::{Room, inspect::FileState},
+};
 
 /// The disk of the database.
 pub(super) fn of_database(settings: &Settings) -> Finding {
@@ -82,28 +83,27 @@ fn may_write(state: &FileState, owner: &Owner) -> bool {
 /// `wanted` bytes should be free on the disk of `folder`.
 fn disk(check: &'static str, folder: &Path, wanted: u64) -> Finding {
     let path = folder.display();
-    let disk = match statvfs(folder) {
-        Ok(disk) => disk,
+    let room = match Room::of(folder) {
+        Ok(room) => room,
         Err(error) => return Finding::skip(check, format!("{path}: {error}")),
     };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let detail = format!("{} free on the disk of {path}", size(free));
-    if disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    let detail = format!("{} free on the disk of {path}", size(room.free));
+    if room.read_only {
         return Finding::fail(
             check,
             format!("the file system of {path} is read-only"),
             "mount it for writing; look at the kernel's log",
         );
     }
-    if disk.f_files > 0 && disk.f_favail == 0 {
+    if room.no_more_files {
         return Finding::fail(
             check,
             format!("no file can be made any more on the disk of {path}"),
             "free inodes: very many small files",
         );
     }
-    match free {
-        free if free < LEAST => Finding::fail(
+    match room.free {
+        free if free < Room::LITTLE => Finding::fail(
             check,
             detail,
             "free space: without it nothing can be recorded, and nothing is emitted",

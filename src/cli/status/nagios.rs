@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     lang::Lang,
     notice::Status,
-    store::inspect::Summary,
+    store::{Room, inspect::Summary},
     verdict::{Reason, State, words::counted},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Numbers<'a> {
     pub(super) wal_bytes: u64,
     /// `database.max_wal`, in bytes.
     pub(super) max_wal: u64,
+    /// On the disk of the database; `None`: it is not known.
+    pub(super) room: Option<Room>,
     pub(super) now: Timestamp,
 }
 
@@ -62,7 +64,8 @@ fn performance(numbers: &Numbers<'_>) -> String {
     let oldest = waiting
         .and_then(|waiting| Timestamp::parse(&waiting.since))
         .map_or(0, |since| numbers.now.since(since).as_secs());
-    [
+    let free = numbers.room.map(|room| format!("free={}B;{}:;{}:;0", room.free, Room::LITTLE, Room::NEEDED));
+    let told = [
         format!("pending={}", rows(Status::Pending)),
         format!("emitting={}", rows(Status::Emitting)),
         format!("uncertain={};0;{};0", rows(Status::Uncertain), numbers.max_uncertain.saturating_sub(1)),
@@ -72,8 +75,8 @@ fn performance(numbers: &Numbers<'_>) -> String {
         format!("open_commands={}", numbers.summary.open_commands),
         format!("database={}B", numbers.database_bytes),
         format!("wal={}B;{};{};0", numbers.wal_bytes, numbers.max_wal / 2, numbers.max_wal),
-    ]
-    .join(" ")
+    ];
+    told.into_iter().chain(free).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

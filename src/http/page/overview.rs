@@ -159,7 +159,10 @@ fn facts(
     }
     facts.push((lang.pick("Token", "Jeton d'accès"), token(view, lang)));
     let (database, wal) = (size(lang, snapshot.figures.sizes.0), size(lang, snapshot.figures.sizes.1));
-    facts.push((lang.pick("Database", "Base de données"), format!("{database}, WAL {wal}")));
+    let free = view.room().map_or_else(String::new, |room| {
+        format!(", {} {}", size(lang, room.free), lang.pick("free", "libres"))
+    });
+    facts.push((lang.pick("Database", "Base de données"), format!("{database}, WAL {wal}{free}")));
     let started = moment(lang, &view.started_at().to_string());
     facts.push((
         lang.pick("Running since", "En marche depuis"),

@@ -9,7 +9,7 @@ use std::{
 
 use super::Inspect;
 use crate::store::{
-    StoreError,
+    Room, StoreError,
     lease::{beside, holder, lock_file},
     open::check_folder,
 };
@@ -67,6 +67,11 @@ impl Inspect {
     pub fn sizes(&self) -> io::Result<(u64, u64)> {
         let size = |path: &Path| Ok::<_, io::Error>(FileState::of(path)?.map_or(0, |file| file.size));
         Ok((size(&self.path)?, size(&beside(&self.path, "-wal"))?))
+    }
+
+    /// Room on its disk.
+    pub fn room(&self) -> io::Result<Room> {
+        Room::of(&self.path)
     }
 
     /// The database, then those of its `-wal` and `-shm` that are there.

@@ -14,6 +14,8 @@ use super::{SLOTS, answered, busy, told};
 use crate::{
     audit::audit,
     harness::{Daemon, World, case, each, holds_for, until},
+    http,
+    journal::may_mount,
     rows::{Application, bulk},
 };
 
@@ -131,6 +133,60 @@ async fn without_its_mark_nothing_leaves() {
         .await;
     heal(&world);
     goes_on(&world, daemon, app).await;
+}
+
+/// Nobody writes, and the disk fills all the same: it is told before a commit is refused. The disk is a small one in a
+/// mount namespace of the daemon's own.
+#[tokio::test]
+async fn a_disk_that_fills_is_told_before_anybody_writes() {
+    if !may_mount() {
+        eprintln!("no mount namespace may be made here: a disk that fills is not tried");
+        return;
+    }
+    let (mut world, port) = http::world().await;
+    let disk = world.dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    world.folder = Some(disk.clone());
+    let url = format!("sqlite://{}", world.database().display());
+    world.set("database.url", &url);
+    world.environment.insert("DISK", disk.clone().into_os_string());
+    world.before = r#"exec unshare --user --map-root-user --mount /bin/sh -c 'mount -t tmpfs -o size=24m tmpfs "$DISK" && exec "$0" "$@"' "$0" "$@";"#;
+    let mut daemon = world.start().await;
+    let status = async |lang: &str| {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--preserve-credentials", "--user", "--mount", "--target", &daemon.pid().to_string()])
+            .args([env!("CARGO_BIN_EXE_tresorpayd"), "status", "--exit-code", "--lang", lang])
+            .env("TRESORPAYD__DATABASE__URL", &url);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(http::get(port, "/readyz").await.body, "ready\n");
+    let (code, line) = status("en").await;
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("left on the disk of the database: make room before it is full"), "{line}");
+    // The daemon's disk, as it sees it.
+    let filler = PathBuf::from(format!("/proc/{}/root{}/filler", daemon.pid(), disk.display()));
+    std::fs::write(&filler, vec![1; 20 << 20]).unwrap();
+    let mut unready = http::get(port, "/readyz").await;
+    until("it is told", async || {
+        unready = http::get(port, "/readyz").await;
+        unready.status == 503
+    })
+    .await;
+    assert!(unready.body.starts_with("database_full: ") && unready.body.lines().count() == 1, "{unready:?}");
+    let metrics = http::get(port, "/metrics").await.body;
+    let free = http::value(&metrics, "tresorpayd_database_free_bytes");
+    assert!(0.0 < free && free < f64::from(8 << 20), "{free}");
+    let page = http::get(port, "/?lang=fr").await.body;
+    assert!(page.contains("CRITIQUE") && page.contains("database_full : il reste "), "{page}");
+    let (code, line) = status("fr").await;
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.starts_with("TRESORPAYD CRITICAL - database_full : il reste "), "{line}");
+    assert!(!daemon.log().contains("database_full"), "a commit was refused, which tells nothing here");
+    std::fs::remove_file(&filler).unwrap();
+    until("it is ready again", async || http::get(port, "/readyz").await.status == 200).await;
+    daemon.stop().await;
 }
 
 /// A file system of its own; unmounted when dropped.
