@@ -169,7 +169,7 @@ pub(super) struct Reschedule {
 /// What waits for longer than it should.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overdue {
-    /// Emitted notices whose turn to be asked about is long past.
+    /// Emitted notices whose turn to be asked about is long past; 100,000 at the most are counted.
     pub notices: i64,
     /// Since when, the oldest of them.
     pub since: Option<String>,
@@ -195,8 +195,8 @@ const PAID: &str = page!("PAID");
 const CANCELED: &str = page!("CANCELED");
 
 pub(super) const OVERDUE: &str = "
-    SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_emitted
-            WHERE status = 'EMITTED' AND next_attempt_at > '' AND next_attempt_at < ?1),
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_emitted
+            WHERE status = 'EMITTED' AND next_attempt_at > '' AND next_attempt_at < ?1 LIMIT 100000)),
            (SELECT min(next_attempt_at) FROM outbox INDEXED BY outbox_emitted
             WHERE status = 'EMITTED' AND next_attempt_at > '' AND next_attempt_at < ?1),
            (SELECT count(*) FROM command INDEXED BY command_open

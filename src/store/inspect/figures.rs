@@ -1,12 +1,17 @@
-//! The outbox in figures, for whoever looks every few seconds: what waits is counted out of the partial indexes, what is
-//! finished is counted once and then kept by the transitions. A million finished rows cost nothing more.
+//! The outbox in figures, for whoever looks every few seconds: rows are counted once and then kept by the transitions, so
+//! that a million of them, waiting or finished, cost nothing more. What an application deletes leaves no transition: where
+//! that can be, few rows are counted anew at each look and many once in a while.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use sqlx::SqliteConnection;
 
 use super::{
-    Inspect, StatusCount, Summary, Waiting,
-    listing::ids,
-    summary::{NAMED_DOUBTS, amount_sql, doubts, pause},
+    Inspect, StatusCount, Summary,
+    summary::{NAMED_DOUBTS, amount_sql, count_sql, doubts, oldest_waiting, pause},
 };
 use crate::{
     clock::Timestamp,
@@ -16,18 +21,26 @@ use crate::{
 
 /// Transitions that are read in one query.
 const PAGE: i64 = 20_000;
-/// Rows that are looked through for the oldest, where no index tells it.
+/// Rows that are looked through for the oldest doubt, which no index tells.
 const LOOKED_THROUGH: i64 = 1_000;
+/// Whose rows an application may delete: what was sent is never deleted.
+const DELETABLE: [Status; 3] = [Status::Pending, Status::Rejected, Status::Canceled];
+/// So many rows are counted anew at each look: less than a millisecond.
+const FEW: i64 = 10_000;
+/// More of them are counted anew after this time.
+const RECOUNT_AFTER: Duration = Duration::from_secs(300);
 
-/// What has happened since [`Inspect::begin`], and how many rows are paid.
-#[derive(Debug, Clone, Default)]
+/// What has happened since [`Inspect::begin`], and how many rows are in each status.
+#[derive(Debug, Clone)]
 pub struct Happened {
     /// Changes of status by what it became and who made it so; by `to_status` and `source`.
     pub moves: BTreeMap<(String, String), Moved>,
-    /// Rows that are `PAID`.
-    pub paid: i64,
+    /// In the order of [`Status::ALL`].
+    rows: [i64; Status::ALL.len()],
     /// The last transition that is counted.
     last: i64,
+    /// When all that may be deleted was counted.
+    counted_at: Instant,
 }
 
 /// Changes of one kind.
@@ -50,11 +63,7 @@ pub struct Figures {
     pub sizes: (u64, u64),
 }
 
-const PAID: &str = concat!(
-    "SELECT (SELECT coalesce(max(id), 0) FROM transition), (SELECT count(*) FROM (",
-    ids!(paid),
-    "))"
-);
+const LAST: &str = "SELECT coalesce(max(id), 0) FROM transition";
 
 const MOVES: &str = "
     SELECT t.from_status, t.to_status, t.source, count(*), CAST(total(o.net_total) AS INTEGER)
@@ -62,82 +71,50 @@ const MOVES: &str = "
     WHERE t.id > ?1 AND t.id <= ?2 AND t.from_status IS NOT t.to_status
     GROUP BY 1, 2, 3";
 
-const COUNTS: &str = concat!(
-    "SELECT (SELECT count(*) FROM (",
-    ids!(pending),
-    ")), (SELECT count(*) FROM (",
-    ids!(emitting),
-    ")), (SELECT count(*) FROM (",
-    ids!(uncertain),
-    ")), (SELECT count(*) FROM (",
-    ids!(rejected),
-    ")), (SELECT count(*) FROM (",
-    ids!(emitted),
-    ")), (SELECT count(*) FROM (",
-    ids!(canceled),
-    "))"
-);
-
-/// Since when a row may be emitted.
-macro_rules! since {
-    () => {
-        "max(created_at, CASE length(not_before) WHEN 20 THEN substr(not_before, 1, 19) || '.000Z'
-                                                  ELSE coalesce(not_before, '') END)"
-    };
-}
-
-/// The first of each priority, and of those that are tried again.
-const OLDEST_WAITING: &str = concat!(
-    "WITH priorities (priority) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)),
-     first (id) AS (SELECT (SELECT id FROM outbox INDEXED BY outbox_ready
-                            WHERE status = 'PENDING' AND next_attempt_at IS NULL AND not_before IS not_before_passed
-                              AND outbox.priority = priorities.priority ORDER BY id LIMIT 1) FROM priorities
-                    UNION ALL
-                    SELECT * FROM (SELECT id FROM outbox INDEXED BY outbox_waiting
-                                   WHERE status = 'PENDING'
-                                     AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed)
-                                   ORDER BY ",
-    queue::due!(),
-    " LIMIT ?2 + 0))
-     SELECT reference, ",
-    since!(),
-    " AS since FROM outbox WHERE id IN (SELECT id FROM first) AND since <= ?1 ORDER BY since LIMIT 1"
-);
-
 const UNCERTAIN_SINCE: &str = "
     SELECT min(updated_at) FROM (SELECT updated_at FROM outbox INDEXED BY outbox_uncertain
                                  WHERE status = 'UNCERTAIN' LIMIT ?1 + 0)";
 
 const NUMBERS: &str = "
-    SELECT (SELECT count(*) FROM outbox INDEXED BY outbox_finished WHERE status = 'REJECTED' AND updated_at >= ?1),
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_finished
+                                  WHERE status = 'REJECTED' AND updated_at >= ?1 LIMIT 100000)),
            (SELECT count(*) FROM command INDEXED BY command_open WHERE done_at IS NULL),
            (SELECT min(next_attempt_at) FROM outbox INDEXED BY outbox_emitted
             WHERE status = 'EMITTED' AND next_attempt_at > '')";
 
 impl Inspect {
-    /// Where counting begins: nothing has happened yet. Counts the paid rows' index entries, this once.
+    /// Where counting begins: nothing has happened yet. Counts every row's index entry, this once.
     pub async fn begin(&self) -> Result<Happened, StoreError> {
-        let (last, paid) = sqlx::query_as(PAID).fetch_one(&self.pool).await?;
-        Ok(Happened { moves: BTreeMap::new(), paid, last })
+        let mut tx = self.snapshot().await?;
+        let last: (i64,) = sqlx::query_as(LAST).fetch_one(&mut *tx).await?;
+        let mut rows = [0; Status::ALL.len()];
+        for (status, rows) in Status::ALL.into_iter().zip(&mut rows) {
+            *rows = count(&mut tx, status).await?;
+        }
+        tx.rollback().await?;
+        Ok(Happened { moves: BTreeMap::new(), rows, last: last.0, counted_at: Instant::now() })
     }
 
     /// Counts what has happened since the last call.
     pub async fn follow(&self, happened: &mut Happened) -> Result<(), StoreError> {
-        let (end,): (i64,) =
-            sqlx::query_as("SELECT coalesce(max(id), 0) FROM transition").fetch_one(&self.pool).await?;
-        while happened.last < end {
-            let until = end.min(happened.last + PAGE);
-            let moves: Vec<(Option<String>, String, String, i64, i64)> =
-                sqlx::query_as(MOVES).bind(happened.last).bind(until).fetch_all(&self.pool).await?;
-            for (from, to, source, rows, amount) in moves {
-                happened.add(from.as_deref(), to, source, rows, amount);
+        // In many steps, if it is much, that hold no snapshot between them.
+        follow(&mut *self.pool.acquire().await?, happened).await?;
+        let mut tx = self.snapshot().await?;
+        follow(&mut tx, happened).await?;
+        let all = happened.counted_at.elapsed() >= RECOUNT_AFTER;
+        for status in DELETABLE {
+            if all || happened.rows(status) <= FEW {
+                happened.rows[status as usize] = count(&mut tx, status).await?;
             }
-            happened.last = until;
         }
+        if all {
+            happened.counted_at = Instant::now();
+        }
+        tx.rollback().await?;
         Ok(())
     }
 
-    /// What waits at `now`; `happened` knows how many rows are paid.
+    /// What waits at `now`; `happened` knows how many rows there are.
     pub async fn figures(
         &self,
         now: Timestamp,
@@ -145,13 +122,7 @@ impl Inspect {
         happened: &Happened,
     ) -> Result<Figures, StoreError> {
         let mut tx = self.snapshot().await?;
-        let rows: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut *tx).await?;
-        let rows = [rows.0, rows.1, rows.2, rows.3, rows.4, happened.paid, rows.5];
-        let oldest_waiting: Option<Waiting> = sqlx::query_as(OLDEST_WAITING)
-            .bind(now.to_string())
-            .bind(LOOKED_THROUGH)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let oldest_waiting = oldest_waiting(&mut tx, now).await?;
         let (uncertain_since,) =
             sqlx::query_as(UNCERTAIN_SINCE).bind(LOOKED_THROUGH).fetch_one(&mut *tx).await?;
         let (rejected_since, open_commands, next_poll) =
@@ -160,9 +131,9 @@ impl Inspect {
         let paused = pause(&mut tx).await?;
         // The pool has one connection, which the next query needs.
         tx.rollback().await?;
-        let count = |(status, rows)| StatusCount { status, rows, amount: None };
+        let count = |status| StatusCount { status, rows: happened.rows(status), amount: None };
         let summary = Summary {
-            statuses: Status::ALL.into_iter().zip(rows).map(count).collect(),
+            statuses: Status::ALL.into_iter().map(count).collect(),
             oldest_waiting,
             doubts,
             rejected_since,
@@ -185,10 +156,35 @@ impl Inspect {
     }
 }
 
+async fn count(conn: &mut SqliteConnection, status: Status) -> Result<i64, StoreError> {
+    let rows: (i64,) = sqlx::query_as(count_sql(status)).fetch_one(conn).await?;
+    Ok(rows.0)
+}
+
+async fn follow(conn: &mut SqliteConnection, happened: &mut Happened) -> Result<(), StoreError> {
+    let (end,): (i64,) = sqlx::query_as(LAST).fetch_one(&mut *conn).await?;
+    while happened.last < end {
+        let until = end.min(happened.last + PAGE);
+        let moves: Vec<(Option<String>, String, String, i64, i64)> =
+            sqlx::query_as(MOVES).bind(happened.last).bind(until).fetch_all(&mut *conn).await?;
+        for (from, to, source, rows, amount) in moves {
+            happened.add(from.as_deref(), to, source, rows, amount);
+        }
+        happened.last = until;
+    }
+    Ok(())
+}
+
 impl Happened {
+    fn rows(&self, status: Status) -> i64 {
+        self.rows[status as usize]
+    }
+
     fn add(&mut self, from: Option<&str>, to: String, source: String, rows: i64, amount: i64) {
-        let paid = Status::Paid.as_str();
-        self.paid += if to == paid { rows } else { 0 } - if from == Some(paid) { rows } else { 0 };
+        for (status, of) in Status::ALL.into_iter().zip(&mut self.rows) {
+            *of += if to == status.as_str() { rows } else { 0 };
+            *of -= if from == Some(status.as_str()) { rows } else { 0 };
+        }
         let moved = self.moves.entry((to, source)).or_default();
         moved.rows = moved.rows.saturating_add(u64::try_from(rows).unwrap_or_default());
         moved.amount = moved.amount.saturating_add(u64::try_from(amount).unwrap_or_default());
@@ -199,7 +195,7 @@ impl Happened {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::store::{Binding, migrate_only};
+    use crate::store::{Access, Binding, migrate_only, open_existing};
 
     #[tokio::test]
     async fn nothing_finished_is_walked() {
@@ -214,14 +210,8 @@ mod tests {
                 sqlx::query_as(explain).fetch_all(&inspect.pool).await.unwrap();
             rows.into_iter().map(|row| row.3).collect::<Vec<_>>().join("\n")
         };
-        let counts = plan(COUNTS).await;
-        assert!(!counts.contains("SCAN outbox\n") && !counts.contains("SCAN transition"), "{counts}");
         let moves = plan(MOVES).await;
         assert!(moves.contains("SEARCH t USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{moves}");
-        let oldest = plan(OLDEST_WAITING).await;
-        assert!(oldest.contains("SEARCH outbox USING INDEX outbox_ready (priority=?)"), "{oldest}");
-        let waiting = oldest.lines().find(|line| line.contains("outbox_waiting")).unwrap();
-        assert!(waiting.contains("USING") && !waiting.contains("TEMP B-TREE"), "{oldest}");
         for sql in [UNCERTAIN_SINCE, NUMBERS] {
             let plan = plan(sql).await;
             assert!(
@@ -229,5 +219,47 @@ mod tests {
                 "{plan}"
             );
         }
+    }
+
+    /// Many rows are not counted at each look, and what is deleted of them is seen in the end.
+    #[tokio::test]
+    async fn many_rows_are_counted_once_in_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.db");
+        let binding = Binding { environment: "custom".into(), api_origin: "http://127.0.0.1:1".into() };
+        migrate_only(&path, &binding).await.unwrap();
+        let application = open_existing(&path, Access::Application).await.unwrap();
+        let insert = async |from: i64, until: i64| {
+            let insert = "
+                INSERT INTO outbox (reference, net_total, tax_payer, items)
+                WITH RECURSIVE k (i) AS (VALUES (?1) UNION ALL SELECT i + 1 FROM k WHERE i < ?2)
+                SELECT 'A-' || i, 5, '{\"name\":\"Diarra\"}', '[{\"quantity\":1,\"unitPrice\":5}]' FROM k";
+            sqlx::query(insert).bind(from).bind(until).execute(&application).await.unwrap();
+        };
+        let delete = async |id: i64| {
+            sqlx::query("DELETE FROM outbox WHERE id = ?1").bind(id).execute(&application).await.unwrap();
+        };
+        let inspect = Inspect::open(&path).await.unwrap();
+        let mut happened = inspect.begin().await.unwrap();
+        insert(1, FEW + 1).await;
+        inspect.follow(&mut happened).await.unwrap();
+        assert_eq!(happened.rows(Status::Pending), FEW + 1);
+        delete(1).await;
+        insert(FEW + 2, FEW + 3).await;
+        inspect.follow(&mut happened).await.unwrap();
+        assert_eq!(
+            happened.rows(Status::Pending),
+            FEW + 3,
+            "what is new is seen, and nothing is counted anew"
+        );
+        happened.counted_at -= RECOUNT_AFTER;
+        inspect.follow(&mut happened).await.unwrap();
+        assert_eq!(happened.rows(Status::Pending), FEW + 2);
+        for id in 2..=5 {
+            delete(id).await;
+        }
+        happened.rows[Status::Pending as usize] = FEW;
+        inspect.follow(&mut happened).await.unwrap();
+        assert_eq!(happened.rows(Status::Pending), FEW - 2, "few are counted at each look");
     }
 }

@@ -92,9 +92,14 @@ macro_rules! columns {
 /// the table from its end finds a page sooner.
 macro_rules! ids {
     (pending) => {
+        concat!(ids!(ready), " UNION ALL ", ids!(waiting))
+    };
+    (ready) => {
         "SELECT id FROM outbox INDEXED BY outbox_ready
-         WHERE status = 'PENDING' AND next_attempt_at IS NULL AND not_before IS not_before_passed
-         UNION ALL SELECT id FROM outbox INDEXED BY outbox_waiting
+         WHERE status = 'PENDING' AND next_attempt_at IS NULL AND not_before IS not_before_passed"
+    };
+    (waiting) => {
+        "SELECT id FROM outbox INDEXED BY outbox_waiting
          WHERE status = 'PENDING' AND (next_attempt_at IS NOT NULL OR not_before IS NOT not_before_passed)"
     };
     (emitting) => {
