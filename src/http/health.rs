@@ -1,6 +1,6 @@
 //! `/readyz`: ready if the database takes writes and has room for them, a token is held and no breaker is open; else what
-//! is not so, a line each. The database is asked by a transaction of the writer's own that changes nothing. An idle daemon lets its token expire:
-//! whoever asks whether it is ready has it ask for a new one.
+//! is not so, a line each. The database is asked by a transaction of the writer's own that changes nothing. An idle daemon
+//! lets its token expire: whoever asks whether it is ready has it ask for a new one.
 
 use std::{
     sync::Arc,
