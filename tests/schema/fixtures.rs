@@ -110,10 +110,18 @@ impl Database {
 
     /// What SQLite says it does for a query, line by line.
     pub(crate) fn plan(&mut self, query: &str) -> Vec<String> {
-        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
-        let rows =
-            self.runtime.block_on(sqlx::query(sql).persistent(false).fetch_all(&mut self.daemon)).unwrap();
-        rows.iter().map(|row| row.get("detail")).collect()
+        self.explained(&format!("EXPLAIN QUERY PLAN {query}"), "detail")
+    }
+
+    /// The steps of a statement and of the triggers that it fires, each once.
+    pub(crate) fn steps(&mut self, statement: &str) -> Vec<String> {
+        self.explained(&format!("EXPLAIN {statement}"), "opcode")
+    }
+
+    fn explained(&mut self, sql: &str, column: &str) -> Vec<String> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let rows = self.runtime.block_on(query.fetch_all(&mut self.daemon)).unwrap();
+        rows.iter().map(|row| row.get(column)).collect()
     }
 
     /// Inserts a row.

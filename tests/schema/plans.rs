@@ -46,6 +46,23 @@ fn use_the_partial_indexes() {
     }
 }
 
+/// A constraint with a longer `IN` would, and in a trigger's statement anew for each row: a third of the work of an emission.
+#[test]
+fn what_the_daemon_writes_most_builds_no_table_for_a_constraint() {
+    let mut database = Database::new();
+    for statement in [
+        "UPDATE outbox SET status = ?, status_source = ?, status_reason = ?, updated_at = ?, attempts = ?, \
+         next_attempt_at = ?, last_error = ?, tresorpay_reference = ?, payment_url = ?, emitted_at = ? WHERE id = ?",
+        "INSERT INTO attempt (outbox_id, operation, base_url, started_at) VALUES (?, ?, ?, ?)",
+        "UPDATE attempt SET phase = ?, http_status = ?, outcome = ?, detail = ?, duration_ms = ?, tresorpay_reference = ? \
+         WHERE id = ?",
+    ] {
+        let steps = database.steps(statement);
+        assert!(steps.iter().any(|step| step == "Program"), "the triggers are among the steps: {statement}");
+        assert!(!steps.iter().any(|step| step == "OpenEphemeral"), "{statement}");
+    }
+}
+
 #[test]
 fn a_row_is_in_the_queue_it_belongs_to() {
     let mut database = Database::new();
