@@ -262,8 +262,7 @@ impl Emitter {
         }
         let asked = budget.permits.len();
         let claim = (asked > 0).then(|| self.claim(asked));
-        let writer = self.writer.clone();
-        let commit = Box::pin(async move { writer.emit_turn(records, claim).await });
+        let commit = Box::pin(self.writer.emit_turn(records, claim));
         self.turn = Some(Turn { commit, permits: budget.permits, probe: budget.probe });
         Ok(None)
     }

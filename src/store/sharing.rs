@@ -14,7 +14,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 const SHARED_FOR: Duration = Duration::from_secs(5);
 /// Alone, the writer works so long without a pause, counting as work what is closer together than [`APART`].
 const ALONE_WORK: Duration = Duration::from_millis(100);
-const ALONE_PAUSE: Duration = Duration::from_millis(8);
+const ALONE_PAUSE: Duration = Duration::from_millis(3);
 /// Commits this far apart leave room by themselves.
 const APART: Duration = Duration::from_millis(5);
 /// So do commits that hold the lock for no more than this part of the time.

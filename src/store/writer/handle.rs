@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use sqlx::SqliteConnection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use super::{
     Operation, QUEUE, Upkeep, WriterFile, WriterTask,
@@ -61,14 +64,25 @@ impl Writer {
         self.submit(Ping).await
     }
 
-    /// Records finished emissions and takes the next rows, in one commit.
-    pub async fn emit_turn(
+    /// Records finished emissions and takes the next rows, in one commit. If the queue has room the turn is in it already,
+    /// before the future is polled: SQLite works on it while the caller sends the rows of the turn before.
+    pub fn emit_turn(
         &self,
         records: Vec<EmissionRecord>,
         claim: Option<Claim>,
-    ) -> Result<Vec<ClaimedRow>, StoreError> {
+    ) -> impl Future<Output = Result<Vec<ClaimedRow>, StoreError>> + Send + 'static {
         let turn = EmitTurn { records, claim, ..EmitTurn::default() };
-        self.ask(|reply| Write::EmitTurn { turn, reply }).await
+        let (reply, answer) = oneshot::channel();
+        let queued = self.queue.try_send(Write::EmitTurn { turn, reply });
+        let queue = self.queue.clone();
+        async move {
+            match queued {
+                Ok(()) => {}
+                Err(TrySendError::Full(write)) => queue.send(write).await.map_err(|_| StoreError::Stopped)?,
+                Err(TrySendError::Closed(_)) => return Err(StoreError::Stopped),
+            }
+            answer.await.map_err(|_| StoreError::Stopped)?
+        }
     }
 
     /// Records what polls told; for how many notices. The others, which a trigger refuses, are due as before.
@@ -248,5 +262,37 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         self.queue.send(write(reply)).await.map_err(|_| StoreError::Stopped)?;
         answer.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::{FutureExt, poll};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_is_queued_before_it_is_awaited_and_waits_for_room_only_if_there_is_none() {
+        let (queue, mut inbox) = mpsc::channel(1);
+        let (upkeep, _asked) = mpsc::channel(1);
+        let writer = Writer { queue, commits: Commits::default(), upkeep };
+        let mut at_once = Box::pin(writer.emit_turn(Vec::new(), None));
+        let mut later = Box::pin(writer.emit_turn(Vec::new(), None));
+
+        let first = inbox.try_recv().unwrap();
+        assert!(inbox.try_recv().is_err(), "the second found no room");
+        assert!(poll!(&mut later).is_pending());
+        let second = inbox.try_recv().unwrap();
+
+        first.answer(Ok(()));
+        assert!(at_once.as_mut().now_or_never().unwrap().unwrap().is_empty());
+        assert!(poll!(&mut later).is_pending(), "each has its own answer");
+        second.answer(Ok(()));
+        assert!(later.now_or_never().unwrap().unwrap().is_empty());
+
+        drop(inbox);
+        let stopped = writer.emit_turn(Vec::new(), None).now_or_never().unwrap();
+        assert!(matches!(stopped, Err(StoreError::Stopped)));
     }
 }
