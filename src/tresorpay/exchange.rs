@@ -85,14 +85,15 @@ pub async fn send_and_tell(
     clock: &ServerClock,
 ) -> (Exchange, HeaderMap) {
     let sent_at = Timestamp::now();
-    let response = match request.send().await {
+    let mut response = match request.send().await {
         Ok(response) => response,
         Err(error) => return (failed(&error), HeaderMap::new()),
     };
-    let headers = response.headers().clone();
     let status = response.status().as_u16();
-    observe_date(response.headers(), clock, sent_at);
-    let retry_after = asked_to_wait(response.headers()).map(RetryAfter);
+    // What is read of the body from here on needs them no more.
+    let headers = std::mem::take(response.headers_mut());
+    observe_date(&headers, clock, sent_at);
+    let retry_after = asked_to_wait(&headers).map(RetryAfter);
     let body = match read_limited(response, max_body).await {
         Ok(bytes) => Body::Whole(bytes),
         Err(why) => Body::Cut(why),
