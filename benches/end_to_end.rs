@@ -13,6 +13,7 @@ mod end_to_end {
     pub(crate) mod daemon; // `tresorpayd run` as a child
     pub(crate) mod emission; // measurements `emit` and `latency`
     pub(crate) mod figure; // figures, their targets, the table and the JSON
+    pub(crate) mod flush; // a flush that requests share, with no database
     pub(crate) mod limit; // a bare client with the same requests
     pub(crate) mod machine; // cores, CPU time and memory, as /proc tells
     pub(crate) mod million; // measurement `million`

@@ -1,6 +1,6 @@
 //! Measurements `emit` and `latency`: how fast waiting rows become notices, beside what a bare client does.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::ensure;
 use tresorpayd::simulator::Ledger;
@@ -27,6 +27,8 @@ const LATENCY_SHARE: u32 = 2;
 #[derive(Debug)]
 struct Round {
     limit: Limit,
+    /// The bare client that flushes a page before each request, in `latency`.
+    flushing: Option<Limit>,
     per_second: f64,
     cpu_seconds_per_1000: f64,
     rows_per_commit: f64,
@@ -36,6 +38,11 @@ struct Round {
 impl Round {
     fn ratio(&self) -> f64 {
         self.per_second / self.limit.per_second
+    }
+
+    /// What the flush alone leaves of the limit.
+    fn flushing_ratio(&self) -> Option<f64> {
+        self.flushing.map(|flushing| flushing.per_second / self.limit.per_second)
     }
 }
 
@@ -78,6 +85,8 @@ pub(crate) async fn with_latency(bench: &Bench, report: &mut Report) -> anyhow::
         others: "latency.others",
     };
     let rounds = rounds(bench, bench.options.notices / LATENCY_SHARE, LATENCY).await?;
+    let flushing = rounds.iter().filter_map(Round::flushing_ratio).collect();
+    report.add("latency.flush_ratio", median(flushing), "of the limit", None);
     add(report, &names, &rounds, Target::AtLeast(0.97), None);
     Ok(())
 }
@@ -99,13 +108,14 @@ async fn rounds(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Resul
     for number in 1..=bench.options.rounds {
         let round = round(bench, notices, latency).await?;
         println!(
-            "  round {number}: limit {:.0}/s ({:.3} CPU s/1000), tresorpayd {:.0}/s ({:.3} CPU s/1000), ratio {:.3}, \
+            "  round {number}: limit {:.0}/s ({:.3} CPU s/1000), tresorpayd {:.0}/s ({:.3} CPU s/1000), ratio {:.3}{}, \
              {:.1} rows/commit, others {:.0} % of the cores",
             round.limit.per_second,
             round.limit.cpu_seconds_per_1000,
             round.per_second,
             round.cpu_seconds_per_1000,
             round.ratio(),
+            round.flushing_ratio().map_or_else(String::new, |ratio| format!(" (a flush alone {ratio:.3})")),
             round.rows_per_commit,
             round.others * 100.0,
         );
@@ -116,14 +126,21 @@ async fn rounds(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Resul
 
 async fn round(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Result<Round> {
     let others = Others::watch()?;
-    let before = bare_client(bench, notices, latency).await?;
+    let before = bare_client(bench, notices, latency, None).await?;
     let (emission, cpu, ledger) = daemon(bench, notices, latency).await?;
-    let after = bare_client(bench, notices, latency).await?;
+    let flushing = if latency.is_zero() {
+        None
+    } else {
+        let folder = bench.folder()?;
+        Some(bare_client(bench, notices, latency, Some(&folder.path().join("flushed"))).await?.0)
+    };
+    let after = bare_client(bench, notices, latency, None).await?;
     audit::same_requests(&before.1, &ledger)?;
     audit::same_requests(&after.1, &ledger)?;
     let emitted = f64::from(notices);
     Ok(Round {
         limit: before.0.and(after.0),
+        flushing,
         per_second: emitted / emission.seconds(),
         cpu_seconds_per_1000: cpu.as_secs_f64() * 1000.0 / emitted,
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
@@ -132,9 +149,14 @@ async fn round(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Result
     })
 }
 
-async fn bare_client(bench: &Bench, notices: u32, latency: Duration) -> anyhow::Result<(Limit, Ledger)> {
+async fn bare_client(
+    bench: &Bench,
+    notices: u32,
+    latency: Duration,
+    flush: Option<&Path>,
+) -> anyhow::Result<(Limit, Ledger)> {
     let peer = Peer::start(bench.cores.peer, latency)?;
-    let limit = limit::measure(bench.cores.client, &peer.addresses, notices, CONCURRENCY)?;
+    let limit = limit::measure(bench.cores.client, &peer.addresses, notices, CONCURRENCY, flush)?;
     Ok((limit, peer.ledger().await?))
 }
 

@@ -1,7 +1,9 @@
 //! The limit: what the machine and the peer allow at most. A bare client sends the daemon's requests in a loop, with
-//! the daemon's concurrency, over one pool, with no database and no thought about the answers.
+//! the daemon's concurrency, over one pool, with no database and no thought about the answers. If asked to, it makes a
+//! page durable before each request, which is the least that any program does that must not forget what it has sent.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -14,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::{
     emission::SERIES,
+    flush::Flusher,
     machine, notices,
     options::LimitArgs,
     peer::{Addresses, CLIENT_ID, CLIENT_SECRET},
@@ -36,18 +39,22 @@ impl Limit {
     }
 }
 
-/// Runs the bare client in a process of its own.
+/// Runs the bare client in a process of its own; with `flush`, a file that does not exist yet, one that is durable.
 pub(crate) fn measure(
     core: Option<usize>,
     peer: &Addresses,
     notices: u32,
     concurrency: usize,
+    flush: Option<&Path>,
 ) -> anyhow::Result<Limit> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["limit", "--base-url", &peer.base_url, "--token-url", &peer.token_url])
         .args(["--notices", &notices.to_string(), "--concurrency", &concurrency.to_string()])
         .stdout(Stdio::piped());
+    if let Some(file) = flush {
+        command.arg("--flush").arg(file);
+    }
     let output = machine::spawn_on(core, &mut command)?.wait_with_output()?;
     ensure!(output.status.success(), "the bare client failed: {}", output.status);
     serde_json::from_slice(&output.stdout).context("the bare client's result")
@@ -66,15 +73,20 @@ pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
     let bodies =
         (1..=args.notices).map(|number| notices::body(SERIES, number)).collect::<Result<Vec<_>, _>>()?;
     let bodies = Arc::new(Mutex::new(bodies.into_iter()));
+    let flusher = args.flush.as_deref().map(Flusher::start).transpose()?;
 
     let (started, cpu) = (Instant::now(), machine::cpu_time(std::process::id())?);
     let mut workers = JoinSet::new();
     for _ in 0..args.concurrency {
         let (http, url, token, bodies) = (http.clone(), url.clone(), token.clone(), Arc::clone(&bodies));
+        let flusher = flusher.clone();
         workers.spawn(async move {
             loop {
                 let next = bodies.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(body) = next else { return anyhow::Ok(()) };
+                if let Some(flusher) = &flusher {
+                    flusher.flush().await?;
+                }
                 let request = http
                     .post(url.clone())
                     .header(AUTHORIZATION, token.clone())

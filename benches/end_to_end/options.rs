@@ -128,4 +128,7 @@ pub(crate) struct LimitArgs {
     pub(crate) notices: u32,
     #[arg(long)]
     pub(crate) concurrency: usize,
+    /// A file: each request waits until a page of it is flushed
+    #[arg(long)]
+    pub(crate) flush: Option<PathBuf>,
 }
