@@ -64,25 +64,15 @@ impl Writer {
         self.submit(Ping).await
     }
 
-    /// Records finished emissions and takes the next rows, in one commit. If the queue has room the turn is in it already,
-    /// before the future is polled: SQLite works on it while the caller sends the rows of the turn before.
+    /// Records finished emissions and takes the next rows, in one commit. It is under way before the future is polled:
+    /// SQLite works on it while the caller sends the rows of the turn before.
     pub fn emit_turn(
         &self,
         records: Vec<EmissionRecord>,
         claim: Option<Claim>,
     ) -> impl Future<Output = Result<Vec<ClaimedRow>, StoreError>> + Send + 'static {
         let turn = EmitTurn { records, claim, ..EmitTurn::default() };
-        let (reply, answer) = oneshot::channel();
-        let queued = self.queue.try_send(Write::EmitTurn { turn, reply });
-        let queue = self.queue.clone();
-        async move {
-            match queued {
-                Ok(()) => {}
-                Err(TrySendError::Full(write)) => queue.send(write).await.map_err(|_| StoreError::Stopped)?,
-                Err(TrySendError::Closed(_)) => return Err(StoreError::Stopped),
-            }
-            answer.await.map_err(|_| StoreError::Stopped)?
-        }
+        self.ask(|reply| Write::EmitTurn { turn, reply })
     }
 
     /// Records what polls told; for how many notices. The others, which a trigger refuses, are due as before.
@@ -258,10 +248,22 @@ impl Writer {
         self.ask(|reply| Write::Other(Box::new(Asked::new(operation, reply)))).await
     }
 
-    async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, StoreError> {
+    /// If the queue has room, the write is in it before the future is polled.
+    fn ask<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(Reply<T>) -> Write,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(write(reply)).await.map_err(|_| StoreError::Stopped)?;
-        answer.await.map_err(|_| StoreError::Stopped)?
+        let queued = self.queue.try_send(write(reply));
+        let queue = self.queue.clone();
+        async move {
+            match queued {
+                Ok(()) => {}
+                Err(TrySendError::Full(write)) => queue.send(write).await.map_err(|_| StoreError::Stopped)?,
+                Err(TrySendError::Closed(_)) => return Err(StoreError::Stopped),
+            }
+            answer.await.map_err(|_| StoreError::Stopped)?
+        }
     }
 }
 
